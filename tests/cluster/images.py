@@ -1,0 +1,227 @@
+"""The project's images: the one table, their content hashes, and the way from a Dockerfile into containerd."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.cluster import buildah, oci
+from tests.cluster.containerd import ctr
+from tests.cluster.layout import Layout
+from tests.cluster.processes import Commands
+from tests.cluster.steps import Progress, StepError
+
+REGISTRY = "trimtab.local"
+_KEPT_TAGS = 2  # the current image and the one before it, which running pods may still name
+_RECIPE = "1"  # raise it when this file builds something different from the same inputs
+_BASE = f"{REGISTRY}/base"
+_BASE_SUITE = "bookworm"
+_BASE_PACKAGES = ("ca-certificates", "python-is-python3", "python3", "python3-pip", "python3-venv")
+_LEFT_OUT = {"__pycache__", ".mypy_cache", ".ruff_cache", ".pytest_cache", ".hypothesis"}
+
+
+@dataclass(frozen=True)
+class Image:
+    """One of our images. Paths are relative to the checkout; `inputs` are files and directories whose content
+    decides whether the image must be built again (the Dockerfile counts by itself).
+    """
+
+    dockerfile: str
+    inputs: tuple[str, ...]
+    context: str = "."
+    build_args: Mapping[str, str] = field(default_factory=dict)
+
+
+IMAGES: Mapping[str, Image] = {
+    "operator": Image("operator/Dockerfile", ("operator", "pyproject.toml")),
+    "engine": Image("engine_image/Dockerfile.cpu", ("engine_image", "pyproject.toml", "requirements-engine-cpu.lock")),
+    "testkit": Image("tests/testkit/Dockerfile", ("tests/testkit",)),
+}
+
+
+def image(name: str) -> Image:
+    """The table's entry; StepError where there is none."""
+    try:
+        return IMAGES[name]
+    except KeyError:
+        raise StepError(f"no image is named {name!r}; known: {', '.join(sorted(IMAGES))}") from None
+
+
+def input_files(repository: Path, spec: Image) -> list[Path]:
+    """Every file that an image is made of, sorted."""
+    found: set[Path] = set()
+    for name in (spec.dockerfile, *spec.inputs):
+        path = repository / name
+        if path.is_dir():
+            found.update(file for file in path.rglob("*") if file.is_file() and not _LEFT_OUT & set(file.parts))
+        elif path.is_file():
+            found.add(path)
+        else:
+            raise StepError(f"{name} is not there, and an image is made of it")
+    for lock in (repository / spec.context).glob(".dockerignore"):
+        found.add(lock)
+    return sorted(found)
+
+
+def content_hash(repository: Path, spec: Image, base: str) -> str:
+    """Twelve hex digits that change when anything changes that the image is made of."""
+    digest = hashlib.sha256(json.dumps([_RECIPE, base, spec.context, sorted(spec.build_args.items())]).encode())
+    for path in input_files(repository, spec):
+        executable = bool(path.stat().st_mode & 0o100)
+        digest.update(f"{path.relative_to(repository)}\0{executable}\0".encode())
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()[:12]
+
+
+def base_reference() -> str:
+    """The base image that stands in for the public one: the same Python, made from Debian's packages."""
+    key = hashlib.sha256(json.dumps([_RECIPE, _BASE_SUITE, _BASE_PACKAGES, _base_recipe("")]).encode()).hexdigest()
+    return f"{_BASE}:{key[:12]}"
+
+
+def reference(layout: Layout, name: str) -> str:
+    """The image's name for a pod: `trimtab.local/<name>:<hash of its inputs>`, as the checkout is now."""
+    return f"{REGISTRY}/{name}:{content_hash(layout.repository, image(name), base_reference())}"
+
+
+def _base_recipe(target: str | Path) -> list[str]:
+    # Debian forbids pip to install beside its own packages; in an image that has no other purpose it may, as in the
+    # public Python images that our Dockerfiles name. The empty pip.conf is what a build's own is mounted over.
+    return [
+        "mmdebstrap", "--mode=root", "--variant=minbase", f"--include={','.join(_BASE_PACKAGES)}",
+        "--customize-hook=rm -f \"$1\"/usr/lib/python3*/EXTERNALLY-MANAGED",
+        "--customize-hook=touch \"$1\"/etc/pip.conf",
+        "--customize-hook=rm -rf \"$1\"/var/cache/apt/archives/*.deb \"$1\"/var/log/*.log",
+        _BASE_SUITE, str(target),
+    ]  # fmt: skip
+
+
+@contextmanager
+def image_store(layout: Layout) -> Iterator[None]:
+    """Only one process works on the image store at a time; another one waits."""
+    layout.cache.mkdir(parents=True, exist_ok=True)
+    with (layout.cache / "images.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def build_base(layout: Layout, commands: Commands) -> bool:
+    """Makes the base image unless it is there; whether it had to be made."""
+    name = base_reference()
+    if buildah.has(layout, name):
+        return False
+    work = layout.cache / "tmp" / "base"
+    work.mkdir(parents=True, exist_ok=True)
+    archive = work / "base.tar"
+    archive.unlink(missing_ok=True)
+    commands.run("image-base", buildah.alone(_base_recipe(archive)), attempts=2)
+    (work / "Dockerfile").write_text('FROM scratch\nADD base.tar /\nENV LANG=C.UTF-8\nCMD ["python3"]\n')
+    arguments = buildah.build_arguments(
+        tag=name, dockerfile=work / "Dockerfile", context=work, base=None, build_args={}
+    )
+    buildah.run(layout, commands, "image-base", *(word for word in arguments if not str(word).startswith("--volume")))
+    archive.unlink()
+    return True
+
+
+def build(layout: Layout, commands: Commands, name: str) -> tuple[str, bool]:
+    """Builds an image unless one of the same content is there; its reference, and whether it had to be built."""
+    with image_store(layout):
+        return _build(layout, commands, name)
+
+
+def _build(layout: Layout, commands: Commands, name: str) -> tuple[str, bool]:
+    spec = image(name)
+    wanted = reference(layout, name)
+    if wanted in oci.read_index(_layout_directory(layout)) or buildah.has(layout, wanted):
+        return wanted, False
+    build_base(layout, commands)
+    arguments = buildah.build_arguments(
+        tag=wanted,
+        dockerfile=layout.repository / spec.dockerfile,
+        context=layout.repository / spec.context,
+        base=base_reference(),
+        build_args=spec.build_args,
+    )
+    buildah.run(layout, commands, f"image-{name}", *arguments)
+    return wanted, True
+
+
+def _layout_directory(layout: Layout) -> Path:
+    return layout.cache / "oci"
+
+
+def in_containerd(layout: Layout) -> set[str]:
+    """The names of all images that the cluster has."""
+    return set(ctr(layout, "images", "list", "--quiet").split())
+
+
+def load(layout: Layout, commands: Commands, name: str, wanted: str) -> bool:
+    """Brings a built image into the cluster unless it is there, and prunes older ones; whether it was brought."""
+    with image_store(layout):
+        if wanted in in_containerd(layout):
+            return False
+        _load(layout, commands, name, wanted)
+        prune(layout, commands, name, wanted)
+    return True
+
+
+def _load(layout: Layout, commands: Commands, name: str, wanted: str) -> None:
+    directory = _layout_directory(layout)
+    if wanted not in oci.read_index(directory):
+        # ctr and pods know the name with its registry; inside the layout it is only a label.
+        buildah.run(layout, commands, f"image-{name}", *buildah.push_arguments(wanted, directory, wanted))
+    oci.import_image(layout, directory, wanted, oci.read_index(directory)[wanted])
+
+
+def prune(layout: Layout, commands: Commands, name: str, current: str) -> None:
+    """Removes older images of the same name everywhere, but the last one before the current."""
+    directory = _layout_directory(layout)
+    index = oci.read_index(directory)
+    mine = [tag for tag in index if tag.startswith(f"{REGISTRY}/{name}:") and tag != current]
+    old = mine[: max(0, len(mine) - (_KEPT_TAGS - 1))]
+    oci.write_index(directory, {tag: manifest for tag, manifest in index.items() if tag not in old})
+    oci.prune_blobs(directory)
+    present = in_containerd(layout)
+    for tag in old:
+        if tag in present:
+            ctr(layout, "images", "remove", tag)
+        if buildah.has(layout, tag):
+            buildah.run(layout, commands, f"image-{name}", "rmi", tag)
+
+
+def load_pause(layout: Layout, program: Path) -> str:
+    """Writes the sandbox image into the layout; gives its name. It is imported once containerd runs."""
+    digest = hashlib.sha256(program.read_bytes()).hexdigest()[:12]
+    name = f"{REGISTRY}/pause:{digest}"
+    directory = _layout_directory(layout)
+    with image_store(layout):
+        index = oci.read_index(directory)
+        if name not in index:
+            kept = {tag: found for tag, found in index.items() if not tag.startswith(f"{REGISTRY}/pause:")}
+            oci.write_index(directory, {**kept, name: oci.single_file_image(directory, program)})
+    return name
+
+
+def import_pause(layout: Layout, name: str) -> None:
+    """Brings the sandbox image into containerd."""
+    if name not in in_containerd(layout):
+        directory = _layout_directory(layout)
+        oci.import_image(layout, directory, name, oci.read_index(directory)[name])
+
+
+def bring(layout: Layout, commands: Commands, names: tuple[str, ...], progress: Progress) -> dict[str, str]:
+    """Builds and loads the named images into the running cluster; their references by name."""
+    found: dict[str, str] = {}
+    for name in names:
+        progress.say(f"start: image {name}")
+        wanted, built = build(layout, commands, name)
+        loaded = load(layout, commands, name, wanted)
+        progress.say(f"done:  image {name}: {wanted}{', built' if built else ''}{', loaded' if loaded else ''}")
+        found[name] = wanted
+    return found

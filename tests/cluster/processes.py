@@ -1,0 +1,216 @@
+"""Starting, finding and ending the processes of the cluster.
+
+Every process that `up` starts carries MEMBER_VARIABLE in its environment and hands it to its children, so that all of
+them are found in /proc whatever became of their parents; a process id alone could have been given to another program.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.cluster.layout import MEMBER_VARIABLE, Layout
+from tests.cluster.steps import StepError
+
+SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+def environment(layout: Layout, extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """This process's environment, plus the member mark, a place for temporary files that `down` removes, and the
+    system's administrator paths.
+    """
+    merged = {**os.environ, **(extra or {}), MEMBER_VARIABLE: layout.member, "TMPDIR": str(layout.cache / "tmp")}
+    merged["PATH"] = f"{merged.get('PATH', '')}:{SYSTEM_PATH}"
+    return merged
+
+
+class Commands:
+    """Runs commands to their end with a log file each, and can end all that still run (after a failure)."""
+
+    def __init__(self, layout: Layout, logs: Path | None = None) -> None:
+        self._layout = layout
+        self._logs = logs or layout.logs
+        self._lock = threading.Lock()
+        self._running: set[subprocess.Popen[bytes]] = set()
+        self._cancelled = False
+
+    def run(
+        self,
+        name: str,
+        command: Sequence[str | Path],
+        *,
+        cwd: Path | None = None,
+        env: Mapping[str, str] | None = None,
+        stdin: bytes | None = None,
+        attempts: int = 1,
+    ) -> None:
+        """Runs a command; its output goes to <logs>/<name>.log. Raises StepError when it fails `attempts` times."""
+        self._logs.mkdir(parents=True, exist_ok=True)
+        log = self._logs / f"{name}.log"
+        code = 0
+        for attempt in range(attempts):
+            if attempt:
+                time.sleep(2 * attempt)
+            code = self._once(log, command, cwd=cwd, env=env, stdin=stdin)
+            if code == 0 or self._cancelled:
+                break
+        if self._cancelled:
+            raise StepError(f"{name}: ended because another step failed")
+        if code != 0:
+            shown = " ".join(str(word) for word in command)
+            raise StepError(f"`{shown[:200]}` ended with exit status {code}", log)
+
+    def _once(
+        self,
+        log: Path,
+        command: Sequence[str | Path],
+        *,
+        cwd: Path | None,
+        env: Mapping[str, str] | None,
+        stdin: bytes | None,
+    ) -> int:
+        (self._layout.cache / "tmp").mkdir(parents=True, exist_ok=True)
+        with log.open("ab") as output:
+            process = subprocess.Popen(
+                [str(word) for word in command],
+                cwd=cwd,
+                env=environment(self._layout, env),
+                stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+            with self._lock:
+                self._running.add(process)
+            try:
+                process.communicate(stdin)
+            finally:
+                with self._lock:
+                    self._running.discard(process)
+        return process.returncode
+
+    def cancel(self) -> None:
+        """Ends every command that still runs, with its children."""
+        with self._lock:
+            self._cancelled = True
+            for process in self._running:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGTERM)
+
+
+def output(command: Sequence[str | Path], *, stdin: str | None = None, env: Mapping[str, str] | None = None) -> str:
+    """The standard output of a short command; StepError with its standard error when it fails."""
+    merged = {**os.environ, **(env or {})}
+    merged["PATH"] = f"{merged.get('PATH', '')}:{SYSTEM_PATH}"
+    done = subprocess.run(
+        [str(word) for word in command], input=stdin, capture_output=True, text=True, env=merged, check=False
+    )
+    if done.returncode != 0:
+        shown = " ".join(str(word) for word in command)
+        raise StepError(f"`{shown[:200]}` ended with exit status {done.returncode}: {done.stderr.strip()[-1500:]}")
+    return done.stdout
+
+
+@dataclass(frozen=True)
+class Daemon:
+    """A program that keeps running: its name (of the log and the pid file), command and environment."""
+
+    name: str
+    command: tuple[str, ...]
+    env: tuple[tuple[str, str], ...] = ()
+
+
+def start(layout: Layout, daemon: Daemon) -> None:
+    """Starts a daemon unless it runs already; its output goes to <logs>/<name>.log."""
+    if is_running(layout, daemon.name):
+        return
+    layout.logs.mkdir(parents=True, exist_ok=True)
+    layout.pids.mkdir(parents=True, exist_ok=True)
+    with (layout.logs / f"{daemon.name}.log").open("ab") as log:
+        process = subprocess.Popen(
+            daemon.command,
+            cwd=layout.cluster,
+            env=environment(layout, dict(daemon.env)),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    (layout.pids / daemon.name).write_text(f"{process.pid}\n")
+    # The daemon outlives us; without this, Popen warns that nobody waited for it.
+    process.returncode = 0
+
+
+def running_pid(layout: Layout, name: str) -> int | None:
+    """The process id of a running daemon of this cluster, or None."""
+    try:
+        pid = int((layout.pids / name).read_text())
+    except (OSError, ValueError):
+        return None
+    return pid if member_of(pid) == layout.member and not _is_zombie(pid) else None
+
+
+def is_running(layout: Layout, name: str) -> bool:
+    """Whether the daemon of this name runs."""
+    return running_pid(layout, name) is not None
+
+
+def member_of(pid: int) -> str | None:
+    """The cluster directory that a process is marked with, or None."""
+    try:
+        content = Path(f"/proc/{pid}/environ").read_bytes()
+    except OSError:
+        return None
+    mark = f"{MEMBER_VARIABLE}=".encode()
+    for entry in content.split(b"\0"):
+        if entry.startswith(mark):
+            return entry[len(mark) :].decode(errors="replace")
+    return None
+
+
+def _is_zombie(pid: int) -> bool:
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(errors="replace")
+    except OSError:
+        return True
+    return stat.rpartition(")")[2].split()[0] in "ZX"
+
+
+def members() -> dict[int, str]:
+    """Every living process that carries the mark: its id and the cluster directory it belongs to."""
+    found: dict[int, str] = {}
+    for entry in os.listdir("/proc"):
+        if entry.isdigit() and (cluster := member_of(int(entry))) is not None and not _is_zombie(int(entry)):
+            found[int(entry)] = cluster
+    return found
+
+
+def end(pids: Sequence[int], *, patience: float = 10.0) -> list[int]:
+    """Asks processes to end, insists after `patience` seconds; returns the ids of those that are still there."""
+    for number, limit in ((signal.SIGTERM, patience), (signal.SIGKILL, 10.0)):
+        pids = [pid for pid in pids if not _is_zombie(pid)]
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, number)
+        deadline = time.monotonic() + limit
+        while pids and time.monotonic() < deadline:
+            pids = [pid for pid in pids if not _is_zombie(pid)]
+            if pids:
+                time.sleep(0.05)
+    return list(pids)
+
+
+def wait_until(check: str, condition: Callable[[], bool], *, seconds: float, log: Path | None = None) -> None:
+    """Waits until `condition()` is true; StepError naming `check` when it stays false for `seconds`."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise StepError(f"{check}: not so after {seconds:.0f} s", log)
+        time.sleep(0.1)

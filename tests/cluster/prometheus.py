@@ -1,0 +1,172 @@
+"""Debian's Prometheus, scraping annotated pods and the kubelet, and the Service under which pods reach it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import urllib.error
+import urllib.request
+
+import yaml
+
+from tests.cluster import roles
+from tests.cluster.agent import targets_file
+from tests.cluster.binaries import apply
+from tests.cluster.layout import (
+    NODE_ADDRESS,
+    NODE_NAME,
+    PROMETHEUS_NODE_PORT,
+    PROMETHEUS_PORT,
+    PROMETHEUS_SERVICE_ADDRESS,
+    Layout,
+)
+from tests.cluster.processes import Daemon, running_pid, start, wait_until
+
+NAMESPACE = "monitoring"
+USER = "trimtab-prometheus"
+URL_IN_CLUSTER = f"http://{PROMETHEUS_SERVICE_ADDRESS}:{PROMETHEUS_PORT}"
+URL_ON_THIS_MACHINE = f"http://127.0.0.1:{PROMETHEUS_NODE_PORT}"
+_LISTEN = f"{NODE_ADDRESS}:{PROMETHEUS_PORT}"
+# What container metrics are good for here; the other few hundred series of each container stay out.
+_CONTAINER_METRICS = (
+    "container_(cpu_usage_seconds_total|cpu_cfs_(throttled_)?periods_total|memory_(working_set|usage|rss)_bytes|"
+    "memory_rss|oom_events_total|start_time_seconds|network_(receive|transmit)_bytes_total|"
+    "spec_(cpu_(quota|period|shares)|memory_limit_bytes))|machine_(cpu_cores|memory_bytes)"
+)
+
+
+def configuration(layout: Layout, interval: str) -> dict[str, object]:
+    """prometheus.yml. Pods are found and labelled as the community's Prometheus chart does it."""
+    pki = layout.pki
+    tls = {
+        "ca_file": str(pki / "ca.crt"),
+        "cert_file": str(pki / "prometheus.crt"),
+        "key_file": str(pki / "prometheus.key"),
+    }
+    annotation = "__meta_kubernetes_pod_annotation_prometheus_io_"
+    pods = {
+        "job_name": "kubernetes-pods",
+        "honor_labels": True,
+        # The same labels as kubernetes_sd_configs gives, which Debian builds Prometheus without.
+        "file_sd_configs": [{"files": [str(targets_file(layout))], "refresh_interval": "30s"}],
+        "relabel_configs": [
+            {"source_labels": [f"{annotation}scrape"], "action": "keep", "regex": "true"},
+            {
+                "source_labels": ["__meta_kubernetes_pod_phase"],
+                "action": "drop",
+                "regex": "Pending|Succeeded|Failed|Completed",
+            },
+            {
+                "source_labels": [f"{annotation}scheme"],
+                "action": "replace",
+                "regex": "(https?)",
+                "target_label": "__scheme__",
+            },
+            {
+                "source_labels": [f"{annotation}path"],
+                "action": "replace",
+                "regex": "(.+)",
+                "target_label": "__metrics_path__",
+            },
+            {
+                "source_labels": [f"{annotation}port", "__meta_kubernetes_pod_ip"],
+                "action": "replace",
+                "regex": r"(\d+);((([0-9]+?)(\.|$)){4})",
+                "replacement": "$2:$1",
+                "target_label": "__address__",
+            },
+            {"action": "labelmap", "regex": "__meta_kubernetes_pod_label_(.+)"},
+            *(
+                {"source_labels": [f"__meta_kubernetes_{source}"], "action": "replace", "target_label": target}
+                for source, target in (("namespace", "namespace"), ("pod_name", "pod"), ("pod_node_name", "node"))
+            ),
+        ],
+    }
+    containers = {
+        "job_name": "kubernetes-nodes-cadvisor",
+        "honor_labels": True,
+        "scheme": "https",
+        "metrics_path": "/metrics/cadvisor",
+        "tls_config": tls,
+        "static_configs": [{"targets": [f"{NODE_ADDRESS}:10250"], "labels": {"node": NODE_NAME}}],
+        "metric_relabel_configs": [
+            {"source_labels": ["__name__"], "action": "keep", "regex": _CONTAINER_METRICS},
+        ],
+    }
+    itself = {"job_name": "prometheus", "static_configs": [{"targets": [_LISTEN]}]}
+    return {
+        "global": {"scrape_interval": interval, "scrape_timeout": interval, "evaluation_interval": interval},
+        "scrape_configs": [pods, containers, itself],
+    }
+
+
+def manifests() -> str:
+    """The Service that leads pods to Prometheus, which is a process outside any pod."""
+    documents: list[dict[str, object]] = [
+        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}},
+        {
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": {"name": "prometheus", "namespace": NAMESPACE},
+            "spec": {
+                "type": "NodePort",
+                "clusterIP": PROMETHEUS_SERVICE_ADDRESS,
+                "ports": [{"name": "http", "port": PROMETHEUS_PORT, "nodePort": PROMETHEUS_NODE_PORT}],
+            },
+        },
+        {
+            "apiVersion": "discovery.k8s.io/v1",
+            "kind": "EndpointSlice",
+            "metadata": {
+                "name": "prometheus-on-the-node",
+                "namespace": NAMESPACE,
+                "labels": {"kubernetes.io/service-name": "prometheus"},
+            },
+            "addressType": "IPv4",
+            "ports": [{"name": "http", "port": PROMETHEUS_PORT, "protocol": "TCP"}],
+            "endpoints": [{"addresses": [NODE_ADDRESS], "conditions": {"ready": True}}],
+        },
+    ]
+    return yaml.safe_dump_all(documents, sort_keys=False)
+
+
+def daemon(layout: Layout) -> Daemon:
+    """Prometheus, on the bridge: pods reach it through its Service, this machine through the NodePort."""
+    return Daemon(
+        "prometheus",
+        (
+            "prometheus",
+            f"--config.file={layout.config / 'prometheus.yml'}",
+            f"--storage.tsdb.path={layout.cluster / 'prometheus'}",
+            "--storage.tsdb.retention.time=1d",
+            f"--web.listen-address={_LISTEN}",
+        ),
+    )
+
+
+def start_prometheus(layout: Layout) -> None:
+    """Starts Prometheus, or has it read a changed configuration, and waits until it serves."""
+    layout.config.mkdir(parents=True, exist_ok=True)
+    apply(layout, roles.manifests(USER, [{"apiGroups": [""], "resources": ["nodes/metrics"], "verbs": ["get"]}]))
+    apply(layout, manifests())
+    path = layout.config / "prometheus.yml"
+    interval = os.environ.get("TRIMTAB_SCRAPE_INTERVAL", "5s")
+    text = yaml.safe_dump(configuration(layout, interval), sort_keys=False)
+    changed = not path.exists() or path.read_text() != text
+    path.write_text(text)
+    pid = running_pid(layout, "prometheus")
+    if pid is None:
+        start(layout, daemon(layout))
+    elif changed:
+        os.kill(pid, signal.SIGHUP)
+    log = layout.logs / "prometheus.log"
+    wait_until("Prometheus is ready", lambda: _ready(f"http://{_LISTEN}"), seconds=60, log=log)
+
+
+def _ready(url: str) -> bool:
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(f"{url}/-/ready", timeout=3) as response:
+            return bool(response.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False

@@ -1,0 +1,113 @@
+"""Taking the cluster off the machine. There is one way, for a healthy cluster and for one that crashed anywhere:
+end every process, then remove what is found, and look again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import shutil
+import time
+from pathlib import Path
+
+from tests.cluster import cgroups, containerd, firewall, leftovers, network, node
+from tests.cluster.layout import Layout
+from tests.cluster.processes import end
+from tests.cluster.steps import Progress
+
+_MNT_DETACH = 2
+
+
+class LeftoversError(Exception):
+    """Something could not be removed; the text lists it."""
+
+
+def _unmount(point: str) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.umount2(os.fsencode(point), 0) != 0:
+        libc.umount2(os.fsencode(point), _MNT_DETACH)
+
+
+def _end_processes(layout: Layout) -> None:
+    # The kubelet first, so that nobody restarts what the others leave behind; a few rounds, since what is ended may
+    # have been about to start something.
+    kubelet = [pid for pid in leftovers.own_processes(layout) if "kubelet" in _program(pid)]
+    end(kubelet, patience=1)
+    for patience in (1.5, 1.0, 1.0, 0.0, 0.0):
+        pids = leftovers.own_processes(layout)
+        if not pids:
+            return
+        end(pids, patience=patience)
+
+
+def _program(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0].decode(errors="replace")
+    except OSError:
+        return ""
+
+
+def _unmount_all(layout: Layout) -> None:
+    for _ in range(5):
+        points = leftovers.mounts(layout)
+        if not points:
+            return
+        for point in points:
+            _unmount(point)
+
+
+def _remove_cgroups(layout: Layout) -> None:
+    # A process that has just died can keep its cgroup busy for a moment.
+    for _ in range(50):
+        cgroups.remove(layout)
+        if not cgroups.directories(layout):
+            return
+        time.sleep(0.1)
+
+
+def _remove_outside_files(layout: Layout) -> None:
+    for path in [*leftovers.cni_results(), *node.container_log_links(layout)]:
+        path.unlink(missing_ok=True)
+    containerd.remove_dead_sockets()
+    for place in leftovers.new_outside(layout):
+        path = Path(place)
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def _delete_tree(path: Path) -> None:
+    # A mount below would let this delete files of another file system: nothing is deleted while there is one.
+    if leftovers.mounts_below([path.resolve()], Path("/proc/self/mountinfo").read_text()):
+        raise LeftoversError(f"something is still mounted below {path}")
+    shutil.rmtree(path, ignore_errors=True)
+
+
+def tear_down(layout: Layout, progress: Progress | None = None) -> None:
+    """Removes the cluster of this layout; LeftoversError names what could not be removed. The cache stays."""
+    say = progress.say if progress else (lambda _text: None)
+    say("ending processes")
+    _end_processes(layout)
+    say("removing mounts, interfaces, packet filter chains and cgroups")
+    _unmount_all(layout)
+    network.remove_interfaces()
+    firewall.remove()
+    _remove_cgroups(layout)
+    if containerd.is_dirty(layout):
+        say("removing the pods' containers from the image store")
+        containerd.purge(layout)
+        _end_processes(layout)
+        _unmount_all(layout)
+    before = leftovers.recorded(layout)
+    if before is not None:
+        network.restore_settings(before.settings)
+    say("removing files")
+    _remove_outside_files(layout)
+    for path in (layout.cache / "tmp", layout.cluster):
+        with contextlib.suppress(FileNotFoundError):
+            _delete_tree(path)
+    found = leftovers.find(layout)
+    if found:
+        raise LeftoversError("these could not be removed:\n  " + "\n  ".join(found))
