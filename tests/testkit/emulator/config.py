@@ -291,10 +291,14 @@ def _check_late(
     if profile.platform != "cpu":
         return
     if block_size % 32:
-        raise ConfigRefusedError(f"ValueError: No common block size for {block_size} ().", late=True)
+        raise ConfigRefusedError(
+            f"RuntimeError: Worker failed with error 'No common block size for {block_size} (CPU_ATTN: "
+            "[MultipleOf(32)]).', please check the stack trace above for the root cause",
+            late=True,
+        )
     if online in {"fp8_per_tensor", "fp8_per_block", "fp8_per_channel", "nvfp4_per_token", "mxfp8"}:
         raise ConfigRefusedError(
-            "RuntimeError: _C::static_scaled_fp8_quant() expected at most 0 argument(s) but received 5 argument(s).",
+            "RuntimeError: _C::static_scaled_fp8_quant() expected at most 0 argument(s) but received 4 argument(s).",
             late=True,
         )
     if kv_dtype not in CPU_KV_DTYPES:
@@ -309,7 +313,8 @@ def _check_fits(blocks: int, block_size: int, max_model_len: int, per_block: flo
     if kv_bytes <= 0 or blocks < 1:
         raise ConfigRefusedError(
             "ValueError: No available memory for the cache blocks. Try increasing `gpu_memory_utilization` when "
-            "initializing the engine.",
+            "initializing the engine (this flag also controls CPU memory reservation on the CPU backend, despite its "
+            "name). See https://docs.vllm.ai/en/latest/configuration/conserving_memory/ for more details.",
             late=True,
         )
     needed = -(-max_model_len // block_size)

@@ -23,7 +23,7 @@ _LARGEST_LAG_SECONDS: Final = 0.25
 
 
 class EngineStoppedError(Exception):
-    """The engine was shut down before the request was finished."""
+    """The engine takes no more requests; the message is what the engine answers then."""
 
 
 @dataclass(frozen=True)
@@ -48,29 +48,17 @@ class Mailbox:
         self.counts = [0] * sequences
         self._new: list[tuple[int, int, Finish | None]] = []
         self._waiter: asyncio.Future[None] | None = None
-        self._failure: Exception | None = None
 
     def put(self, index: int, tokens: int, finish: Finish | None) -> None:
         """Announces `tokens` more tokens of a sequence, and its end."""
         self._new.append((index, tokens, finish))
         self._wake()
 
-    def fail(self, error: Exception) -> None:
-        """Makes the reader raise."""
-        self._failure = error
-        self._wake()
-
     async def get(self) -> list[tuple[int, int, Finish | None]]:
-        """What arrived since the last call, at least one entry.
-
-        Raises:
-            EngineStoppedError: the engine is gone.
-        """
-        if not self._new and self._failure is None:
+        """What arrived since the last call, at least one entry."""
+        if not self._new:
             self._waiter = asyncio.get_running_loop().create_future()
             await self._waiter
-        if not self._new and self._failure is not None:
-            raise self._failure
         new, self._new = self._new, []
         return new
 
@@ -98,7 +86,7 @@ class Engine:
         self._idle = asyncio.Event()
         self._idle.set()
         self.hung = False
-        self.stopped = False
+        self.draining = False
 
     @property
     def in_flight(self) -> int:
@@ -128,8 +116,8 @@ class Engine:
             ValueError: it can never fit.
             EngineStoppedError: the engine no longer takes requests.
         """
-        if self.stopped:
-            raise EngineStoppedError
+        if self.draining:
+            raise EngineStoppedError("cannot schedule new futures after shutdown")
         length = prompt.tokens
 
         def content(start: int, end: int) -> bytes:
@@ -162,8 +150,8 @@ class Engine:
         if not self._mailboxes:
             self._idle.set()
 
-    async def drained(self, timeout: float) -> bool:
-        """Waits until nothing is in flight, at most `timeout` seconds."""
+    async def drained(self, timeout: float | None) -> bool:
+        """Waits until nothing is in flight, at most `timeout` seconds (None: for ever)."""
         try:
             await asyncio.wait_for(self._idle.wait(), timeout)
         except TimeoutError:
@@ -171,15 +159,12 @@ class Engine:
         return True
 
     def hang(self) -> None:
-        """Computes no more, without saying so."""
+        """Computes no more, without saying so: what is in flight waits until its client goes away."""
         self.hung = True
 
-    def stop(self) -> None:
-        """Ends every request inside with `EngineStoppedError` and takes no more."""
-        self.stopped = True
-        for mailbox, _ in self._mailboxes.values():
-            mailbox.fail(EngineStoppedError())
-        self.abort(list(self._mailboxes))
+    def drain(self) -> None:
+        """Takes no more requests and goes on with those inside."""
+        self.draining = True
 
     async def run(self) -> None:
         """Steps for ever; cancel it to end it."""

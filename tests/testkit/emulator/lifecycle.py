@@ -15,23 +15,30 @@ from .server import Api
 
 
 async def serve(config: EngineConfig, faults: Faults, *, stop: asyncio.Event, ready: asyncio.Event) -> None:
-    """Serves until `stop` is set, then ends as the engine does: at once, or after draining with a time-out.
+    """Serves until `stop` is set, then ends as vLLM 0.32 was recorded to end on SIGTERM.
+
+    With `--shutdown-timeout S` it answers new requests with 500, finishes those inside for at most S seconds, and
+    /health and /metrics go on answering meanwhile. Without, the engine stops at once and the port closes; requests in
+    flight get nothing more, and the process ends when their clients have gone (or it is killed).
 
     `ready` is set when the port is open.
     """
     api = Api(config, faults)
     runner = web.AppRunner(api.application(), handler_cancellation=True, access_log=None, shutdown_timeout=1.0)
     await runner.setup()
-    await web.TCPSite(runner, config.host, config.port, backlog=2048).start()
+    site = web.TCPSite(runner, config.host, config.port, backlog=2048)
+    await site.start()
     stepping = asyncio.create_task(api.engine.run())
     trouble = asyncio.create_task(play(api.engine, faults))
     try:
         ready.set()
         await stop.wait()
         if config.shutdown_timeout:
+            api.engine.drain()
             await api.engine.drained(config.shutdown_timeout)
-        api.engine.stop()
-        await asyncio.sleep(0.05)  # lets the answers to the stopped requests leave
+        api.engine.hang()
+        await site.stop()
+        await api.engine.drained(None)
     finally:
         for task in (stepping, trouble):
             task.cancel()

@@ -38,6 +38,38 @@ HTTP_HIGH_RESOLUTION = (
 )
 HTTP_LOW_RESOLUTION = (0.1, 0.5, 1)
 
+# The engine prints its whole CacheConfig; these are the fields that the simulation does not use, and the defaults.
+_CACHE_INFO_DEFAULTS: Mapping[str, object] = {
+    "_block_size_resolved": True,
+    "cache_hit_alignment_tokens": None,
+    "enable_mamba_shared_prefix_checkpoint": False,
+    "engine": "0",
+    "hash_block_size": None,
+    "is_attention_free": False,
+    "kv_cache_dtype_skip_layers": [],
+    "kv_cache_layout": None,
+    "kv_cache_memory_bytes": None,
+    "kv_offloading_backend": "native",
+    "kv_offloading_size": None,
+    "kv_sharing_fast_prefill": False,
+    "mamba_block_size": None,
+    "mamba_cache_dtype": "auto",
+    "mamba_cache_mode": "none",
+    "mamba_page_size_padded": None,
+    "mamba_ssm_cache_dtype": "float32",
+    "num_cpu_blocks": None,
+    "num_gpu_blocks_override": None,
+    "prefix_cache_retention_interval": 0,
+    "prefix_caching_hash_algo": "sha256",
+    "prefix_match_unit": None,
+    "replayssm_buffer_len": 16,
+    "skip_page_size_padded": None,
+    "sliding_window": None,
+    "swa_bounded_replay": True,
+    "use_kda_recoverssm": False,
+    "use_replayssm": False,
+}
+
 _LABELS = ("model_name", "engine")
 
 
@@ -115,18 +147,36 @@ class EngineMetrics:
         return {value: family.labels(*self._values, value) for value in values}
 
     def _scheduler_families(self) -> None:
+        for name, what in (
+            ("flops", "floating point operations per GPU"),
+            ("read_bytes", "bytes read from memory per GPU"),
+            ("write_bytes", "bytes written to memory per GPU"),
+        ):
+            # The engine leaves these at 0 unless --enable-mfu-metrics is given; the emulator always does.
+            self._counter(
+                f"vllm:estimated_{name}_per_gpu",
+                f"Estimated number of {what} (for Model Flops Utilization calculations).",
+            )
         self.running = self._gauge("vllm:num_requests_running", "Number of requests in model execution batches.")
         self.waiting = self._gauge("vllm:num_requests_waiting", "Number of requests waiting to be processed.")
         by_reason = Gauge(
             "vllm:num_requests_waiting_by_reason",
-            "Number of waiting requests by reason.",
+            "Number of waiting requests by reason. Reason labels: 'capacity' = waiting for scheduling capacity; "
+            "'deferred' = deferred by transient constraints (LoRA budget, KV transfer, blocked status). "
+            "Sum of all reasons equals vllm:num_requests_waiting.",
             (*_LABELS, "reason"),
             registry=self.registry,
         )
         self.waiting_for_capacity = by_reason.labels(*self._values, "capacity")
         by_reason.labels(*self._values, "deferred").set(0)
         sleep_labels = (*_LABELS, "sleep_state")
-        sleep = Gauge("vllm:engine_sleep_state", "Engine sleep state.", sleep_labels, registry=self.registry)
+        sleep = Gauge(
+            "vllm:engine_sleep_state",
+            "Engine sleep state; awake = 0 means engine is sleeping; awake = 1 means engine is awake; "
+            "weights_offloaded = 1 means sleep level 1; discard_all = 1 means sleep level 2.",
+            sleep_labels,
+            registry=self.registry,
+        )
         for state, value in (("awake", 1), ("weights_offloaded", 0), ("discard_all", 0)):
             sleep.labels(*self._values, state).set(value)
         self.kv_usage = self._gauge("vllm:kv_cache_usage_perc", "KV-cache usage. 1 means 100 percent usage.")
@@ -136,8 +186,12 @@ class EngineMetrics:
         self.prefix_hits = self._counter(
             "vllm:prefix_cache_hits", "Prefix cache hits, in terms of number of cached tokens."
         )
-        self._counter("vllm:external_prefix_cache_queries", "External prefix cache queries, in queried tokens.")
-        self._counter("vllm:external_prefix_cache_hits", "External prefix cache hits, in cached tokens.")
+        for word, unit in (("queries", "queried"), ("hits", "cached")):
+            self._counter(
+                f"vllm:external_prefix_cache_{word}",
+                f"External prefix cache {word} from KV connector cross-instance cache sharing, "
+                f"in terms of number of {unit} tokens.",
+            )
         self._counter("vllm:mm_cache_queries", "Multi-modal cache queries, in terms of number of queried items.")
         self._counter("vllm:mm_cache_hits", "Multi-modal cache hits, in terms of number of cached items.")
         self.preemptions = self._counter("vllm:num_preemptions", "Cumulative number of preemption from the engine.")
@@ -155,7 +209,9 @@ class EngineMetrics:
         )
         self.cached_by_source = self._labelled(
             "vllm:prompt_tokens_cached_by_source",
-            "Prefix-cache hit tokens by the cache tier that supplied them.",
+            "Prefix-cache hit tokens by the cache tier that supplied them: device (local HBM), host (offloaded to "
+            "DRAM), disk, p2p (transferred from another vLLM instance) or external_unspecified. Counted at admission; "
+            "sums to vllm:prefix_cache_hits + vllm:external_prefix_cache_hits.",
             "source",
             ("device", "host", "disk", "p2p", "external_unspecified"),
         )
@@ -245,25 +301,27 @@ class EngineMetrics:
         )
         self.http_request_size = Summary(
             "http_request_size_bytes",
-            "Content length of incoming requests by handler.",
+            "Content length of incoming requests by handler. "
+            "Only value of header is respected. Otherwise ignored. No percentile calculated.",
             ("handler",),
             registry=self.registry,
         )
         self.http_response_size = Summary(
             "http_response_size_bytes",
-            "Content length of outgoing responses by handler.",
+            "Content length of outgoing responses by handler. "
+            "Only value of header is respected. Otherwise ignored. No percentile calculated.",
             ("handler",),
             registry=self.registry,
         )
         self.http_high_resolution = Histogram(
             "http_request_duration_highr_seconds",
-            "Latency with many buckets but no API specific labels.",
+            "Latency with many buckets but no API specific labels. Made for more accurate percentile calculations.",
             buckets=HTTP_HIGH_RESOLUTION,
             registry=self.registry,
         )
         self.http_duration = Histogram(
             "http_request_duration_seconds",
-            "Latency with only few buckets by handler.",
+            "Latency with only few buckets by handler. Made to be only used if aggregation by handler is important.",
             ("method", "handler"),
             buckets=HTTP_LOW_RESOLUTION,
             registry=self.registry,
@@ -346,20 +404,17 @@ def cache_info_labels(config: EngineConfig) -> Mapping[str, str]:
     tokens = limits.kv_blocks * limits.block_size
     given = config.flags
     values: dict[str, object] = {
+        **_CACHE_INFO_DEFAULTS,
         "block_size": limits.block_size,
         "cache_dtype": config.kv_cache_dtype,
+        "effective_attention_block_size": limits.block_size,
         "enable_prefix_caching": limits.prefix_caching,
-        "engine": "0",
         "gpu_memory_utilization": config.gpu_memory_utilization,
         "kv_cache_max_concurrency": tokens / limits.max_model_len,
-        "kv_cache_memory_bytes": given.get("kv_cache_memory_bytes"),
         "kv_cache_size_tokens": tokens,
-        "kv_offloading_backend": given.get("kv_offloading_backend", "native"),
-        "kv_offloading_size": given.get("kv_offloading_size"),
-        "num_cpu_blocks": None,
         "num_gpu_blocks": limits.kv_blocks,
-        "num_gpu_blocks_override": given.get("num_gpu_blocks_override"),
-        "prefix_caching_hash_algo": given.get("prefix_caching_hash_algo", "sha256"),
         "user_specified_block_size": "block_size" in given,
     }
+    for name in ("kv_cache_memory_bytes", "kv_offloading_backend", "kv_offloading_size", "num_gpu_blocks_override"):
+        values[name] = given.get(name, values[name])
     return {name: str(value) for name, value in values.items()}

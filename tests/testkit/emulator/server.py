@@ -17,7 +17,7 @@ from .config import EngineConfig
 from .engine import Engine, EngineStoppedError, Mailbox, Prompt
 from .faults import Faults
 from .metrics import EngineMetrics
-from .shapes import DEAD_ENGINE, DONE, Call, error_body, event, model_cards
+from .shapes import BUSY_ENGINE, DEAD_ENGINE, Call, error_body, model_cards
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -97,8 +97,8 @@ class Api:
             raise web.HTTPUnauthorized(reason="Unauthorized")
 
     async def health(self, _: web.Request) -> web.Response:
-        """200 while the engine lives, with an empty body."""
-        return web.Response(status=503 if self.engine.stopped else 200)
+        """200 with an empty body, while the process lives (a hung engine included, as for the engine itself)."""
+        return web.Response()
 
     async def version(self, _: web.Request) -> web.Response:
         return web.json_response({"version": ENGINE_VERSION})
@@ -164,40 +164,44 @@ class Api:
     def _check(self, body: dict[str, Any]) -> str:
         model = body.get("model") or self.config.served_model_names[0]
         if model not in self.config.served_model_names:
-            raise RefusedError(404, f"The model `{model}` does not exist.", param="model")
+            aliases = ", ".join(self.config.served_model_names)
+            raise RefusedError(404, f"The model `{model}` does not exist. Valid aliases: {aliases}.", param="model")
         if body.get("stream_options") and not body.get("stream"):
             raise RefusedError(400, "Stream options can only be defined when `stream=True`.", param="stream_options")
         most = self.config.max_num_queued_reqs
         if most is not None and self.engine.in_flight >= most:
             self.metrics.rejections["max_num_queued_reqs"].inc()
-            raise RefusedError(503, f"Too many requests in flight: the limit max_num_queued_reqs is {most}.")
+            raise RefusedError(503, BUSY_ENGINE)
         most = self.config.max_num_queued_tokens
         if most is not None and self.engine.waiting_prompt_tokens >= most:
             self.metrics.rejections["max_num_queued_tokens"].inc()
-            raise RefusedError(503, f"Too many prompt tokens are waiting: the limit max_num_queued_tokens is {most}.")
+            raise RefusedError(503, BUSY_ENGINE)
         if self._random.random() < self._faults.error_rate:
             raise RefusedError(500, DEAD_ENGINE)
         return str(model)
 
-    def _output_tokens(self, body: dict[str, Any], prompt: Prompt, *, chat: bool) -> tuple[int, int | None]:
-        """How many tokens to make, and the request's own limit."""
+    def _output_tokens(self, body: dict[str, Any], prompt: Prompt, *, chat: bool) -> int:
+        """How many tokens to make."""
         longest = self.config.limits.max_model_len
         asked = body.get("max_completion_tokens") if chat else None
         if asked is None:
             asked = body.get("max_tokens", None if chat else 16)
         if asked is not None and (not isinstance(asked, int) or asked < 1):
-            raise RefusedError(400, f"max_tokens must be at least 1, got {asked}.", param="max_tokens")
-        room = longest - prompt.tokens
-        if room < 1 or (asked is not None and asked > room):
+            problem = f"max_tokens must be at least 1, got {asked}. (parameter=max_tokens, value={asked})"
+            raise RefusedError(400, problem, param="max_tokens")
+        if prompt.tokens > longest:
             raise RefusedError(
                 400,
-                f"This model's maximum context length is {longest} tokens. However, you requested {asked or 1} output "
-                f"tokens and your prompt contains {prompt.tokens} input tokens, for a total of "
-                f"{(asked or 1) + prompt.tokens} tokens. Please reduce the length of the input prompt or the number "
-                "of requested output tokens.",
+                f"This model's maximum context length is {longest} tokens. However, your prompt contains at least "
+                f"{longest + 1} input tokens, which exceeds this limit even without any output tokens. Please reduce "
+                f"the length of the input prompt. (parameter=input_tokens, value={longest + 1})",
                 param="input_tokens",
             )
-        return (asked or room), (asked or room)
+        room = longest - prompt.tokens
+        if room < 1:
+            raise RefusedError(400, "max_tokens must be at least 1, got 0. (parameter=max_tokens, value=0)")
+        # A limit beyond the context is cut to what fits, as by the engine.
+        return min(room, asked or room)
 
     async def _answer(
         self, request: web.Request, body: dict[str, Any], prompts: list[Prompt], *, chat: bool
@@ -213,7 +217,7 @@ class Api:
             for _ in range(copies)
         ]
         call = Call(
-            id=f"{'chatcmpl' if chat else 'cmpl'}-{request.headers.get('X-Request-Id') or uuid.uuid4().hex}",
+            id=f"{'chatcmpl' if chat else 'cmpl'}-{request.headers.get('X-Request-Id') or uuid.uuid4().hex[:16]}",
             chat=chat,
             model=model,
             created=int(time.time()),
@@ -227,7 +231,7 @@ class Api:
         )
         try:
             for index, seed in enumerate(seeds):
-                prompt, (output, limit) = prompts[index // copies], sizes[index // copies]
+                prompt, output = prompts[index // copies], sizes[index // copies]
                 call.requests.append(
                     self.engine.submit(
                         prompt,
@@ -236,7 +240,7 @@ class Api:
                         index=index,
                         seed=seed,
                         output_tokens=output,
-                        max_tokens=limit,
+                        max_tokens=output,
                         priority=int(body.get("priority") or 0),
                     )
                 )
@@ -244,7 +248,7 @@ class Api:
         except ValueError as error:
             raise RefusedError(400, str(error)) from error
         except EngineStoppedError as error:
-            raise RefusedError(500, DEAD_ENGINE) from error
+            raise RefusedError(500, str(error)) from error
         finally:
             self.engine.abort([item for item in call.requests if item.finished is None])
 
@@ -263,13 +267,7 @@ class Api:
         cut = self._random.random() < self._faults.cut_rate
         left = len(call.requests)
         while left:
-            try:
-                arrived = await call.mailbox.get()
-            except EngineStoppedError:
-                if not response.prepared:
-                    raise
-                await response.write(event(error_body(500, DEAD_ENGINE)) + DONE)
-                return response
+            arrived = await call.mailbox.get()
             lines = []
             if not response.prepared:
                 await response.prepare(request)

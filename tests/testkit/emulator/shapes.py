@@ -17,13 +17,16 @@ from .engine import Mailbox, output_text
 from .scheduler import Request
 
 DONE = b"data: [DONE]\n\n"
+BUSY_ENGINE = (
+    "The engine is currently busy and cannot accept new requests. Please try again later or on a different instance."
+)
 DEAD_ENGINE = "EngineCore encountered an issue. See stack trace (above) for the root cause."
 
 _ERROR_TYPES = {
     400: "BadRequestError",
     404: "NotFoundError",
     500: "InternalServerError",
-    503: "ServiceUnavailableError",
+    503: "Service Unavailable",
 }
 
 
@@ -73,16 +76,26 @@ class Call:
             "choices": [self._choice(index, reason) for index, reason in enumerate(finish)],
             "service_tier": None,
             "system_fingerprint": self.fingerprint,
-            "usage": {"prompt_tokens_details": None, **self.usage()},
+            "usage": {"prompt_tokens_details": None, "completion_tokens_details": None, **self.usage()},
+            **({"prompt_logprobs": None, "prompt_token_ids": None, "prompt_text": None} if self.chat else {}),
             "kv_transfer_params": None,
+            "ec_transfer_params": None,
+            "metrics": None,
         }
 
     def _choice(self, index: int, finish: str | None) -> dict[str, Any]:
         text = output_text(self.seeds[index], 0, self.mailbox.counts[index])
-        common = {"logprobs": None, "finish_reason": finish, "stop_reason": None, "token_ids": None}
+        common = {
+            "logprobs": None,
+            "finish_reason": finish,
+            "stop_reason": None,
+            "token_ids": None,
+            "routed_experts": None,
+        }
         if not self.chat:
             return {"index": index, "text": text, **common, "prompt_logprobs": None, "prompt_token_ids": None}
-        message = {"role": "assistant", "content": text, "refusal": None, "reasoning": None}
+        unused = dict.fromkeys(("refusal", "annotations", "audio", "function_call", "reasoning"))
+        message = {"role": "assistant", "content": text, **unused}
         return {"index": index, "message": message, **common}
 
     def _head(self) -> str:
@@ -96,7 +109,7 @@ class Call:
             return ""
         return "".join(
             f'{self._head()}[{{"index":{index},"delta":{{"role":"assistant","content":""}},"logprobs":null,'
-            f'"finish_reason":null}}],"prompt_token_ids":null}}\n\n'
+            f'"finish_reason":null}}],"prompt_token_ids":null,"prompt_text":null}}\n\n'
             for index in range(len(self.requests))
         )
 
@@ -146,7 +159,7 @@ class Call:
 def model_cards(names: Sequence[str], *, root: str, created: int, max_model_len: int) -> dict[str, Any]:
     """The body of `/v1/models`."""
     permission = {
-        "id": f"modelperm-{uuid.uuid4().hex}",
+        "id": f"modelperm-{uuid.uuid4().hex[:16]}",
         "object": "model_permission",
         "created": created,
         "allow_create_engine": False,
