@@ -118,7 +118,7 @@ def build(layout: Layout, commands: Commands) -> tuple[Path, bool]:
     go_mod = (SOURCE / "go.mod").read_text()
     # -mod=readonly: what is built is what go.mod and go.sum in the checkout say.
     env = {"CGO_ENABLED": "0", "GOFLAGS": "-mod=readonly -trimpath -buildvcs=false", "GO111MODULE": "on"}
-    command = [go, "build", "-ldflags", linker_flags(go_mod), "-o", f"{half_made}/", *PROGRAMS]
+    command: list[str | Path] = [go, "build", "-ldflags", linker_flags(go_mod), "-o", f"{half_made}/", *PROGRAMS]
     commands.run("go-build", command, cwd=SOURCE, env=env)
     half_made.rename(target)
     _prune(target)
