@@ -9,6 +9,7 @@ The files go to tests/vllm/recordings/; its README says what each one holds. Not
 from __future__ import annotations
 
 import argparse
+import http.client
 import json
 import os
 import re
@@ -18,6 +19,7 @@ import threading
 import time
 import urllib.error
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -166,17 +168,19 @@ def record_refused() -> None:
         except NotStartedError:
             seconds = time.monotonic() - began
         code = server.stop()
-        lines = [line for line in server.log.read_text(errors="replace").splitlines() if line.strip()]
-        telling = [line for line in lines if re.search(r"(Error|error:|Exception|Value error)", line)]
         found[name] = {
             "arguments": arguments,
             "exit_code": code,
             "seconds": round(seconds, 1),
-            "last_line": lines[-1],
-            "error_lines": [line[:400] for line in telling[-6:]],
+            "termination_message": termination_message(server.log.read_text(errors="replace")),
         }
         print(f"{name}: exit {code} after {seconds:.1f} s")
     save("refused.json", found)
+
+
+def termination_message(log: str) -> str:
+    """What Kubernetes shows of a container that failed, with terminationMessagePolicy FallbackToLogsOnError."""
+    return "\n".join(clean(log).splitlines()[-80:])[-2048:]
 
 
 def record_shutdown() -> None:
@@ -188,40 +192,45 @@ def record_shutdown() -> None:
     save("shutdown.json", found)
 
 
+def read_stream(server: VllmServer, number: int, began: float) -> dict[str, Any]:
+    """One streamed request, read until it ends, fails or stays silent for 15 s."""
+    body = {"model": MODEL_NAME, "prompt": prompt(number, 50), "max_tokens": 400, "ignore_eos": True, "stream": True}
+    outcome: dict[str, Any] = {"request": number, "chunks": 0, "last_event": ""}
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=15)
+    try:
+        connection.request("POST", "/v1/completions", json.dumps(body), {"content-type": "application/json"})
+        for line in connection.getresponse():
+            event = line.decode().strip()
+            outcome["chunks"] += event.startswith("data: {")
+            outcome["last_event"] = event or outcome["last_event"]
+    except (OSError, http.client.HTTPException) as error:
+        outcome["error"] = f"{type(error).__name__}: {error}"
+    finally:
+        connection.close()
+    return {**outcome, "ended_at_s": round(time.monotonic() - began, 1)}
+
+
 def watch_shutdown(server: VllmServer) -> dict[str, Any]:
-    """Eight requests on four sequences, SIGTERM while the first four run; the streams are read to their end."""
-    outcomes: list[dict[str, Any]] = []
+    """Eight streams on four sequences, SIGTERM while the first four run, and polls until the process has ended."""
     began = time.monotonic()
-
-    def one(number: int) -> None:
-        body = {"prompt": prompt(number, 50), "max_tokens": 400, "ignore_eos": True, "stream": True}
-        outcome: dict[str, Any] = {"request": number}
-        try:
-            events = server.post_raw("/v1/completions", body).split("\n\n")
-            outcome.update(chunks=sum(e.startswith("data: {") for e in events), last_events=events[-4:])
-        except (OSError, urllib.error.HTTPError) as error:
-            outcome.update(error=f"{type(error).__name__}: {error}")
-        outcomes.append({**outcome, "ended_at_s": round(time.monotonic() - began, 2)})
-
-    threads = [threading.Thread(target=one, args=(number,)) for number in range(8)]
-    for thread in threads:
-        thread.start()
-    time.sleep(2.0)
-    server.process.terminate()
-    signalled = time.monotonic() - began
     polls: list[dict[str, Any]] = []
-    while server.process.poll() is None:
-        time.sleep(0.5)
-        polls.append({"at_s": round(time.monotonic() - began, 1), **poll(server)})
-    ended = time.monotonic() - began
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(8) as pool:
+        streams = [pool.submit(read_stream, server, number, began) for number in range(8)]
+        time.sleep(2.0)
+        server.process.terminate()
+        signalled = time.monotonic() - began
+        while server.process.poll() is None:
+            answers = poll(server)
+            if not polls or any(polls[-1][key] != answers[key] for key in answers):
+                polls.append({"from_s": round(time.monotonic() - began, 1), **answers})
+            time.sleep(0.2)
+        ended = time.monotonic() - began
     return {
-        "sigterm_at_s": round(signalled, 2),
-        "exit_at_s": round(ended, 2),
+        "sigterm_at_s": round(signalled, 1),
+        "exit_at_s": round(ended, 1),
         "exit_code": server.process.returncode,
-        "requests": sorted(outcomes, key=lambda o: int(o["request"])),
-        "after_sigterm": polls,
+        "requests": [stream.result() for stream in streams],
+        "answers_after_sigterm": polls,
         "log": [line for line in server.log.read_text().splitlines() if "[shutdown]" in line],
     }
 

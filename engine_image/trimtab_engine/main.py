@@ -1,0 +1,28 @@
+"""The command `trimtab-engine`: one verb per program of this package."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+
+from trimtab_engine import drain, probe
+
+VERBS: dict[str, tuple[Callable[[Sequence[str]], int], str]] = {
+    "probe": (probe.main, "end with 0 when the engine completes one token (startupProbe)"),
+    "drain": (drain.main, "wait until the engine has answered its requests (preStop)"),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if given and given[0] in VERBS:
+        return VERBS[given[0]][0](given[1:])
+    lines = ["usage: trimtab-engine VERB [options]", ""]
+    lines += [f"  {verb:8}{text}" for verb, (_, text) in VERBS.items()]
+    asked = given[:1] in (["--help"], ["-h"])
+    print("\n".join([*lines, "", "trimtab-engine VERB --help tells more."]), file=sys.stdout if asked else sys.stderr)
+    return 0 if asked else 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())
