@@ -1,0 +1,1 @@
+"""Programs that the tests run: the engine emulator and the load generator."""
