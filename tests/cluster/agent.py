@@ -7,7 +7,7 @@ from pathlib import Path
 from tests.cluster import roles
 from tests.cluster.binaries import apply
 from tests.cluster.layout import NODE_ADDRESS, Layout
-from tests.cluster.processes import Daemon, start, wait_until
+from tests.cluster.processes import Daemon, start, wait_for
 
 USER = "trimtab-cluster-agent"
 DNS_PORT = 53
@@ -46,4 +46,4 @@ def start_agent(layout: Layout) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     apply(layout, roles.manifests(USER, rules()))
     start(layout, daemon(layout))
-    wait_until("the agent has written targets", path.exists, seconds=60, log=layout.logs / "agent.log")
+    wait_for(layout, "agent", "it has written targets", path.exists, seconds=60)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tests.cluster.layout import Layout
 from tests.cluster.network import cni_plugin_directory
-from tests.cluster.processes import Daemon, end, output, running_pid, start, wait_until
+from tests.cluster.processes import Daemon, end, output, running_pid, start, wait_for
 
 NAMESPACE = "k8s.io"
 _CRI = "io.containerd.grpc.v1.cri"
@@ -86,7 +86,7 @@ def _start(layout: Layout, name: str, sandbox_image: str | None) -> None:
     text = configuration(layout, sandbox_image=sandbox_image, cni_plugins=plugins)
     (layout.config / f"{name}.toml").write_text(text)
     start(layout, _daemon(layout, name))
-    wait_until(f"{name} answers", lambda: _answers(layout), seconds=60, log=layout.logs / f"{name}.log")
+    wait_for(layout, name, "it answers", lambda: _answers(layout), seconds=60)
 
 
 def start_containerd(layout: Layout, sandbox_image: str) -> None:

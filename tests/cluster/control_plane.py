@@ -12,7 +12,7 @@ from tests.cluster.layout import (
     SERVICE_NETWORK,
     Layout,
 )
-from tests.cluster.processes import Daemon, is_running, start, wait_until
+from tests.cluster.processes import Daemon, answers, start, wait_for
 
 ETCD_CLIENT_PORT = 2379
 ETCD_PEER_PORT = 2380
@@ -141,9 +141,11 @@ def scheduler(layout: Layout) -> Daemon:
 
 
 def start_etcd(layout: Layout) -> None:
-    """Starts etcd. Whether it serves shows in the API server's readiness."""
+    """Starts etcd and waits until it is healthy."""
     (layout.cluster / "etcd").mkdir(parents=True, exist_ok=True, mode=0o700)
     start(layout, etcd(layout))
+    health = f"http://127.0.0.1:{ETCD_CLIENT_PORT}/health"
+    wait_for(layout, "etcd", "it is healthy", lambda: answers(health), seconds=60)
 
 
 def start_apiserver(layout: Layout) -> None:
@@ -152,22 +154,15 @@ def start_apiserver(layout: Layout) -> None:
     layout.logs.mkdir(parents=True, exist_ok=True)
     (layout.config / "audit-policy.yaml").write_text(yaml.safe_dump(AUDIT_POLICY, sort_keys=False))
     start(layout, apiserver(layout))
-    log = layout.logs / "kube-apiserver.log"
-
-    def ready() -> bool:
-        return responds(layout, "/readyz") or not is_running(layout, "kube-apiserver")
-
-    wait_until("the API server is ready", ready, seconds=120, log=log)
-    wait_until("the API server runs", lambda: is_running(layout, "kube-apiserver"), seconds=1, log=log)
+    wait_for(layout, "kube-apiserver", "it is ready", lambda: responds(layout, "/readyz"), seconds=120)
 
 
 def start_controllers(layout: Layout) -> None:
     """Starts the controller manager and the scheduler, and waits for the first thing that the former makes."""
     start(layout, controller_manager(layout))
     start(layout, scheduler(layout))
-    wait_until(
-        "the default service account exists",
-        lambda: responds(layout, "/api/v1/namespaces/default/serviceaccounts/default"),
-        seconds=90,
-        log=layout.logs / "kube-controller-manager.log",
-    )
+    account = "/api/v1/namespaces/default/serviceaccounts/default"
+    what = "the default service account exists"
+    wait_for(layout, "kube-controller-manager", what, lambda: responds(layout, account), seconds=90)
+    health = "https://127.0.0.1:10259/healthz"
+    wait_for(layout, "kube-scheduler", "it is healthy", lambda: answers(health), seconds=60)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import subprocess
 from pathlib import Path
 
 from tests.cluster.layout import BRIDGE, BRIDGE_MAC, NODE_ADDRESS, POD_NETWORK, Layout
@@ -88,11 +87,8 @@ def restore_settings(before: dict[str, str]) -> None:
 def _load_modules() -> None:
     for module in ("overlay", "br_netfilter", "xt_comment", "xt_conntrack", "xt_MASQUERADE", "veth"):
         # Where the kernel has it built in, or there is no modprobe, nothing needs to be loaded.
-        subprocess.run(["modprobe", "-q", module], capture_output=True, check=False) if _has("modprobe") else None
-
-
-def _has(program: str) -> bool:
-    return any((Path(directory) / program).exists() for directory in ("/usr/sbin", "/sbin", "/usr/bin", "/bin"))
+        with contextlib.suppress(StepError, FileNotFoundError):
+            output(["modprobe", "-q", module])
 
 
 def bridge_exists() -> bool:

@@ -10,7 +10,7 @@ import yaml
 from tests.cluster import cgroups
 from tests.cluster.binaries import kubectl
 from tests.cluster.layout import NODE_ADDRESS, NODE_NAME, POD_NETWORK, Layout
-from tests.cluster.processes import Daemon, output, start, wait_until
+from tests.cluster.processes import Daemon, output, start, wait_for
 from tests.cluster.steps import StepError
 
 GPU_RESOURCE = "nvidia.com/gpu"
@@ -98,7 +98,7 @@ def start_kubelet(layout: Layout) -> None:
     (layout.config / "resolv.conf").write_text("")
     (layout.config / "kubelet.yaml").write_text(yaml.safe_dump(kubelet_configuration(layout), sort_keys=False))
     start(layout, kubelet(layout))
-    wait_until("the node is registered", lambda: _node(layout) is not None, seconds=90, log=layout.logs / "kubelet.log")
+    wait_for(layout, "kubelet", "its node is registered", lambda: _node(layout) is not None, seconds=90)
 
 
 def start_proxy(layout: Layout) -> None:
@@ -106,12 +106,11 @@ def start_proxy(layout: Layout) -> None:
     layout.config.mkdir(parents=True, exist_ok=True)
     (layout.config / "proxy.yaml").write_text(yaml.safe_dump(proxy_configuration(layout), sort_keys=False))
     start(layout, proxy(layout))
-    wait_until(
-        "kube-proxy has written its rules",
-        lambda: "default/kubernetes:https" in output(["iptables-save", "-t", "nat"]),
-        seconds=90,
-        log=layout.logs / "kube-proxy.log",
-    )
+    wait_for(layout, "kube-proxy", "its rules are written", _rules_are_written, seconds=90)
+
+
+def _rules_are_written() -> bool:
+    return "default/kubernetes:https" in output(["iptables-save", "-t", "nat"])
 
 
 def _node(layout: Layout) -> dict[str, object] | None:
@@ -131,7 +130,7 @@ def is_ready(node: dict[str, object] | None) -> bool:
 
 def wait_until_ready(layout: Layout) -> None:
     """Waits until the node can run pods."""
-    wait_until("the node is ready", lambda: is_ready(_node(layout)), seconds=120, log=layout.logs / "kubelet.log")
+    wait_for(layout, "kubelet", "the node is ready", lambda: is_ready(_node(layout)), seconds=120)
 
 
 def gpu_patch(count: int) -> str:

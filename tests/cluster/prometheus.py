@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import urllib.error
-import urllib.request
 
 import yaml
 
@@ -20,7 +18,7 @@ from tests.cluster.layout import (
     PROMETHEUS_SERVICE_ADDRESS,
     Layout,
 )
-from tests.cluster.processes import Daemon, running_pid, start, wait_until
+from tests.cluster.processes import Daemon, answers, running_pid, start, wait_for
 
 NAMESPACE = "monitoring"
 USER = "trimtab-prometheus"
@@ -159,14 +157,4 @@ def start_prometheus(layout: Layout) -> None:
         start(layout, daemon(layout))
     elif changed:
         os.kill(pid, signal.SIGHUP)
-    log = layout.logs / "prometheus.log"
-    wait_until("Prometheus is ready", lambda: _ready(f"http://{_LISTEN}"), seconds=60, log=log)
-
-
-def _ready(url: str) -> bool:
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    try:
-        with opener.open(f"{url}/-/ready", timeout=3) as response:
-            return bool(response.status == 200)
-    except (urllib.error.URLError, OSError):
-        return False
+    wait_for(layout, "prometheus", "it is ready", lambda: answers(f"http://{_LISTEN}/-/ready"), seconds=60)
