@@ -28,18 +28,30 @@ _LEFT_OUT = {"__pycache__", ".mypy_cache", ".ruff_cache", ".pytest_cache", ".hyp
 @dataclass(frozen=True)
 class Image:
     """One of our images. Paths are relative to the checkout; `inputs` are files and directories whose content
-    decides whether the image must be built again (the Dockerfile counts by itself).
+    decides whether the image must be built again (the Dockerfile counts by itself). `on` names the image of ours that
+    it is built on, where that is not the base.
     """
 
     dockerfile: str
     inputs: tuple[str, ...]
     context: str = "."
     build_args: Mapping[str, str] = field(default_factory=dict)
+    on: str = ""
 
 
 IMAGES: Mapping[str, Image] = {
     "operator": Image("operator/Dockerfile", ("operator", "pyproject.toml")),
-    "engine": Image("engine_image/Dockerfile.cpu", ("engine_image", "pyproject.toml", "requirements-engine-cpu.lock")),
+    "engine": Image(
+        "engine_image/Dockerfile.cpu",
+        (
+            "engine_image/bin",
+            "engine_image/trimtab_engine",
+            "engine_image/cuda_standins.py",
+            "engine_image/vllm_metadata.py",
+            "requirements-engine-cpu.lock",
+        ),
+    ),
+    "engine-demo": Image("engine_image/Dockerfile.demo", ("tests/models/make_llama.py",), on="engine"),
     "testkit": Image("tests/testkit/Dockerfile", ("tests/testkit",)),
 }
 
@@ -86,7 +98,9 @@ def base_reference() -> str:
 
 def reference(layout: Layout, name: str) -> str:
     """The image's name for a pod: `trimtab.local/<name>:<hash of its inputs>`, as the checkout is now."""
-    return f"{REGISTRY}/{name}:{content_hash(layout.repository, image(name), base_reference())}"
+    spec = image(name)
+    base = reference(layout, spec.on) if spec.on else base_reference()
+    return f"{REGISTRY}/{name}:{content_hash(layout.repository, spec, base)}"
 
 
 def _base_recipe(target: str | Path) -> list[str]:
@@ -140,16 +154,26 @@ def _build(layout: Layout, commands: Commands, name: str) -> tuple[str, bool]:
     wanted = reference(layout, name)
     if wanted in oci.read_index(_layout_directory(layout)) or buildah.has(layout, wanted):
         return wanted, False
-    build_base(layout, commands)
+    _make(layout, commands, name, wanted)
+    return wanted, True
+
+
+def _make(layout: Layout, commands: Commands, name: str, wanted: str) -> None:
+    """Builds an image, and first the one that it is built on unless that is there."""
+    spec = image(name)
+    base = reference(layout, spec.on) if spec.on else base_reference()
+    if spec.on and not buildah.has(layout, base):
+        _make(layout, commands, spec.on, base)
+    elif not spec.on:
+        build_base(layout, commands)
     arguments = buildah.build_arguments(
         tag=wanted,
         dockerfile=layout.repository / spec.dockerfile,
         context=layout.repository / spec.context,
-        base=base_reference(),
+        base=base,
         build_args=spec.build_args,
     )
     buildah.run(layout, commands, f"image-{name}", *arguments)
-    return wanted, True
 
 
 def _layout_directory(layout: Layout) -> Path:
