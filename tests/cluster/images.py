@@ -150,7 +150,6 @@ def build(layout: Layout, commands: Commands, name: str) -> tuple[str, bool]:
 
 
 def _build(layout: Layout, commands: Commands, name: str) -> tuple[str, bool]:
-    spec = image(name)
     wanted = reference(layout, name)
     if wanted in oci.read_index(_layout_directory(layout)) or buildah.has(layout, wanted):
         return wanted, False
