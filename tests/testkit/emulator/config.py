@@ -13,34 +13,16 @@ from typing import Any
 from .profile import Factors, Profile, load_profile
 from .scheduler import Limits
 
-ONLINE_QUANTIZATIONS = frozenset(
-    {
-        "fp8_per_tensor",
-        "fp8_per_block",
-        "fp8_per_channel",
-        "int8_per_channel_weight_only",
-        "nvfp4_per_token",
-        "mxfp8",
-    }
+# `QUANTIZATION_METHODS` of vLLM 0.32, in its order; the last six quantize an unquantized checkpoint while loading it.
+QUANTIZATIONS = (
+    *("awq", "auto_awq", "fp8", "fbgemm_fp8", "fp_quant", "modelopt", "modelopt_fp4", "modelopt_mxfp8"),
+    *("modelopt_mixed", "auto_gptq", "gptq", "gptq_marlin", "awq_marlin", "humming", "compressed-tensors"),
+    *("experts_int8", "quark", "moe_wna16", "torchao", "inc", "mxfp4", "gpt_oss_mxfp4", "deepseek_v4_fp8", "online"),
+    *("fp8_per_tensor", "fp8_per_block", "fp8_per_channel", "int8_per_channel_weight_only", "nvfp4_per_token", "mxfp8"),
 )
-CHECKPOINT_QUANTIZATIONS = frozenset(
-    {
-        "awq",
-        "auto_awq",
-        "gptq",
-        "auto_gptq",
-        "gptq_marlin",
-        "compressed-tensors",
-        "fp8",
-        "torchao",
-        "quark",
-        "modelopt",
-        "modelopt_fp4",
-        "mxfp4",
-        "inc",
-        "online",
-    }
-)
+FROM_CHECKPOINT = frozenset(QUANTIZATIONS[:-6]) - {"fp8", "online"}
+DEPRECATED_QUANTIZATIONS = frozenset({"fbgemm_fp8", "fp_quant"})
+NOT_ON_A_CPU = frozenset({"fp8", "fp8_per_tensor", "fp8_per_block", "fp8_per_channel", "nvfp4_per_token", "mxfp8"})
 CPU_KV_DTYPES = frozenset({"auto", "fp8", "fp8_e4m3", "fp8_e5m2", "bfloat16", "float16", "int8_per_token_head"})
 
 
@@ -137,12 +119,19 @@ def resolve(flags: Mapping[str, Any]) -> EngineConfig:
     )
 
 
-def _invalid(config: str, name: str, problem: str) -> ConfigRefusedError:
-    """The shape of the engine's validation errors."""
-    where = f"{name}\n" if name else ""
-    return ConfigRefusedError(
-        f"pydantic_core._pydantic_core.ValidationError: 1 validation error for {config}\n{where}  {problem}"
-    )
+def _invalid(config: str, problem: str = "", *, fields: Mapping[str, str] | None = None) -> ConfigRefusedError:
+    """The shape of the engine's validation errors: one problem of the whole, or one for each of some fields."""
+    problems = fields or {"": f"Value error, {problem}"}
+    lines = [
+        "pydantic_core._pydantic_core.ValidationError: "
+        f"{len(problems)} validation error{'s' if len(problems) > 1 else ''} for {config}"
+    ]
+    for name, text in problems.items():
+        kind = "greater_than_equal" if name else "value_error"
+        lines += [name] if name else []
+        lines.append(f"  {text} [type={kind}]")
+        lines.append(f"    For further information visit https://errors.pydantic.dev/2.14/v/{kind}")
+    return ConfigRefusedError("\n".join(lines))
 
 
 def _profile(flags: Mapping[str, Any], model: str) -> Profile:
@@ -153,15 +142,22 @@ def _profile(flags: Mapping[str, Any], model: str) -> Profile:
 
 
 def _at_least_one(flags: Mapping[str, Any]) -> None:
-    for name in ("max_num_seqs", "max_num_active_seqs", "max_num_batched_tokens", "max_num_scheduled_tokens"):
-        if flags.get(name, 1) < 1:
-            raise _invalid("SchedulerConfig", name, "Input should be greater than or equal to 1")
+    problem = "Input should be greater than or equal to 1"
+    names = ("max_num_batched_tokens", "max_num_scheduled_tokens", "max_num_seqs", "max_num_active_seqs")
+    wrong = [name for name in names if flags.get(name, 1) < 1]
+    if "max_num_seqs" in wrong and "max_num_batched_tokens" not in flags:
+        # Its default is capped by the number of sequences, so it is refused too.
+        wrong = ["max_num_batched_tokens", *wrong]
+    if wrong:
+        raise _invalid(
+            "SchedulerConfig", fields={name: f"{problem} [input_value={flags.get(name, 0)}]" for name in wrong}
+        )
     if flags.get("block_size", 1) < 1:
-        raise _invalid("CacheConfig", "block_size", "Input should be greater than 0")
+        raise _invalid("CacheConfig", fields={"block_size": "Input should be greater than 0"})
     if not 0 < flags.get("gpu_memory_utilization", 0.92) <= 1:
-        raise _invalid("CacheConfig", "gpu_memory_utilization", "Input should be greater than 0 and at most 1")
+        raise _invalid("CacheConfig", fields={"gpu_memory_utilization": "Input should be greater than 0 and at most 1"})
     if not 0 <= flags.get("watermark", 0.0) < 1:
-        raise _invalid("SchedulerConfig", "watermark", "Input should be less than 1")
+        raise _invalid("SchedulerConfig", fields={"watermark": "Input should be less than 1"})
 
 
 def _max_model_len(flags: Mapping[str, Any], profile: Profile) -> int:
@@ -171,30 +167,26 @@ def _max_model_len(flags: Mapping[str, Any], profile: Profile) -> int:
     if asked > profile.max_model_len:
         raise _invalid(
             "ModelConfig",
-            "",
-            f"Value error, User-specified max_model_len ({asked}) is greater than the derived max_model_len "
-            f"(max_position_embeddings={profile.max_model_len} or model_max_length=None in model's config.json).",
+            f"User-specified max_model_len ({asked}) is greater than the derived max_model_len "
+            f"(max_position_embeddings={profile.max_model_len:.1f} or model_max_length=None in model's config.json).",
         )
     return asked
 
 
 def _check_parallel(flags: Mapping[str, Any], profile: Profile, tensor_parallel: int) -> None:
     if tensor_parallel < 1:
-        raise _invalid("ParallelConfig", "tensor_parallel_size", "Input should be greater than or equal to 1")
+        raise _invalid("ParallelConfig", fields={"tensor_parallel_size": "Input should be greater than or equal to 1"})
     if profile.heads % tensor_parallel:
         raise _invalid(
             "VllmConfig",
-            "",
-            f"Value error, Total number of attention heads ({profile.heads}) must be divisible by tensor parallel "
+            f"Total number of attention heads ({profile.heads}) must be divisible by tensor parallel "
             f"size ({tensor_parallel}).",
         )
     world = tensor_parallel * int(flags.get("pipeline_parallel_size", 1))
     if world > profile.devices:
         raise _invalid(
             "ParallelConfig",
-            "",
-            f"Value error, World size ({world}) is larger than the number of available GPUs ({profile.devices}) in "
-            "this node.",
+            f"World size ({world}) is larger than the number of available GPUs ({profile.devices}) in this node.",
         )
 
 
@@ -202,13 +194,15 @@ def _check_quantization(flags: Mapping[str, Any], profile: Profile) -> str | Non
     asked = flags.get("quantization")
     if asked is None:
         return profile.checkpoint_quantization
-    if asked not in ONLINE_QUANTIZATIONS | CHECKPOINT_QUANTIZATIONS:
-        raise _invalid("ModelConfig", "", f"Value error, Unknown quantization method: {asked}.")
+    if asked not in QUANTIZATIONS:
+        known = list(QUANTIZATIONS)
+        raise _invalid("ModelConfig", f"Unknown quantization method: {asked}. Must be one of {known}.")
+    if asked in DEPRECATED_QUANTIZATIONS and not flags.get("allow_deprecated_quantization"):
+        raise _invalid("ModelConfig", f"The quantization method {asked} is deprecated")
     if profile.checkpoint_quantization not in {None, asked}:
         raise _invalid(
             "ModelConfig",
-            "",
-            "Value error, Quantization method specified in the model config "
+            "Quantization method specified in the model config "
             f"({profile.checkpoint_quantization}) does not match the quantization method specified in the "
             f"`quantization` argument ({asked}).",
         )
@@ -232,31 +226,26 @@ def _batch_limits(
     if tokens < max_model_len and flags.get("enable_chunked_prefill") is False:
         raise _invalid(
             "SchedulerConfig",
-            "",
-            f"Value error, max_num_batched_tokens ({tokens}) is smaller than max_model_len ({max_model_len}). This "
+            f"max_num_batched_tokens ({tokens}) is smaller than max_model_len ({max_model_len}). This "
             "effectively limits the maximum sequence length to max_num_batched_tokens and makes vLLM reject longer "
             "sequences. Please increase max_num_batched_tokens or decrease max_model_len.",
         )
     if tokens < seqs:
         raise _invalid(
             "SchedulerConfig",
-            "",
-            f"Value error, max_num_batched_tokens ({tokens}) must be greater than or equal to max_num_seqs ({seqs}).",
+            f"max_num_batched_tokens ({tokens}) must be greater than or equal to max_num_seqs ({seqs}).",
         )
     active = flags.get("max_num_active_seqs")
     if active is not None and active > seqs:
         raise _invalid(
             "SchedulerConfig",
-            "",
-            f"Value error, max_num_active_seqs ({active}) cannot be greater than max_num_seqs ({seqs}).",
+            f"max_num_active_seqs ({active}) cannot be greater than max_num_seqs ({seqs}).",
         )
     threshold = flags.get("long_prefill_token_threshold", 0)
     if threshold > max_model_len:
         raise _invalid(
             "SchedulerConfig",
-            "",
-            f"Value error, long_prefill_token_threshold ({threshold}) cannot be greater than the max_model_len "
-            f"({max_model_len}).",
+            f"long_prefill_token_threshold ({threshold}) cannot be greater than the max_model_len ({max_model_len}).",
         )
     return seqs, tokens
 
@@ -286,7 +275,7 @@ def _check_late(
 ) -> None:
     """What the engine notices only while it loads the model."""
     online = flags.get("quantization")
-    if online in CHECKPOINT_QUANTIZATIONS and profile.checkpoint_quantization is None:
+    if online in FROM_CHECKPOINT and profile.checkpoint_quantization is None:
         raise ConfigRefusedError(f"ValueError: Cannot find the config file for {online}", late=True)
     if profile.platform != "cpu":
         return
@@ -296,7 +285,7 @@ def _check_late(
             "[MultipleOf(32)]).', please check the stack trace above for the root cause",
             late=True,
         )
-    if online in {"fp8_per_tensor", "fp8_per_block", "fp8_per_channel", "nvfp4_per_token", "mxfp8"}:
+    if online in NOT_ON_A_CPU and profile.checkpoint_quantization is None:
         raise ConfigRefusedError(
             "RuntimeError: _C::static_scaled_fp8_quant() expected at most 0 argument(s) but received 4 argument(s).",
             late=True,
@@ -354,5 +343,5 @@ def _buckets(flags: Mapping[str, Any]) -> dict[str, list[float]]:
         "kv_cache_residency",
     }
     if not isinstance(given, dict) or set(given) - families:
-        raise _invalid("ObservabilityConfig", "custom_histogram_buckets", "Value error, unknown bucket family")
+        raise _invalid("ObservabilityConfig", fields={"custom_histogram_buckets": "unknown bucket family"})
     return {name: [float(edge) for edge in edges] for name, edges in given.items()}

@@ -88,7 +88,6 @@ class Profile:
     checkpoint_dtype: str = "bfloat16"
     checkpoint_quantization: str | None = None
     bytes_per_prompt_token: float = 1.0
-    chat_overhead_tokens: int = 12
     factors: Mapping[str, Factors] = field(default_factory=lambda: dict(_MEASURED_FACTORS))
 
     def kv_bytes_per_token(self, kv_dtype: str, tensor_parallel: int = 1) -> float:

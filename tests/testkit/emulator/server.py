@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import time
 import uuid
@@ -44,12 +45,14 @@ class Api:
         self._faults = faults
         self._random = random.Random(faults.seed)
         self._started = int(time.time())
+        self._pod = os.environ.get("POD_NAME") or os.environ.get("HOSTNAME") or "unknown"
         flags = repr(sorted(config.flags.items()))
         self._fingerprint = f"vllm-{ENGINE_VERSION}-{zlib.crc32(flags.encode()):08x}"
 
     def application(self) -> web.Application:
         """The aiohttp application; the caller runs `engine.run()`."""
         application = web.Application(middlewares=[self._measured], client_max_size=_MOST_BODY_BYTES)
+        application.on_response_prepare.append(self._name_pod)
         application.router.add_post("/v1/completions", self.completions)
         application.router.add_post("/v1/chat/completions", self.chat)
         application.router.add_get("/v1/models", self.models)
@@ -89,6 +92,10 @@ class Api:
                 sent=sent,
             )
         return response
+
+    async def _name_pod(self, _: web.Request, response: web.StreamResponse) -> None:
+        """Says which pod answered; the engine does not, but a load generator's log is more useful with it."""
+        response.headers["x-pod-name"] = self._pod
 
     def _authorised(self, request: web.Request) -> None:
         keys = self.config.api_keys
@@ -132,8 +139,8 @@ class Api:
         messages = body.get("messages")
         if not isinstance(messages, list) or not messages:
             raise RefusedError(400, "messages: Field required", param="messages")
-        text = "".join(f"{message.get('role', '')}\n{_content(message)}\n" for message in messages)
-        text += "\x00" * self.config.profile.chat_overhead_tokens
+        # The chat template of the small Llama that the tests serve with the real engine.
+        text = "".join(f"{message.get('role', '')}: {_content(message)}\n" for message in messages) + "assistant: "
         return await self._answer(request, body, [self._text(text)], chat=True)
 
     async def _body(self, request: web.Request) -> dict[str, Any]:

@@ -1,0 +1,152 @@
+"""Runs the emulator for a test: as a process with the interface of `tests.vllm.server.VllmServer`, or in the test's
+own event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Self
+
+from tests.testkit.emulator.faults import Faults, read_faults
+from tests.testkit.emulator.flags import parse
+from tests.testkit.emulator.lifecycle import serve
+
+ROOT = Path(__file__).resolve().parents[2]
+MODEL_NAME = "m75"
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class NotStartedError(Exception):
+    """The emulator ended before it was ready; the message holds its exit code and what it said."""
+
+    def __init__(self, code: int, said: str) -> None:
+        super().__init__(f"the emulator ended with {code}:\n{said}")
+        self.code = code
+        self.said = said
+
+
+class EmulatorServer:
+    """A running emulator process; use it with `with`.
+
+    >>> with EmulatorServer("--max-num-seqs", "4", log=Path("build/emulator.log")) as server:
+    ...     server.get("/metrics")
+    """
+
+    def __init__(self, *arguments: str, log: Path, env: Mapping[str, str] | None = None) -> None:
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.log = log
+        start = [sys.executable, "-m", "tests.testkit.emulator", "serve", MODEL_NAME, "--host", "127.0.0.1"]
+        own = ["--port", str(self.port), "--emulator-startup-seconds", "0", "--kv-cache-memory-bytes", "256M"]
+        self._command = [*start, *own, *arguments]
+        self._environment = {**os.environ, **(env or {})}
+        self._process: subprocess.Popen[bytes] | None = None
+        self._output: IO[bytes] | None = None
+
+    @property
+    def process(self) -> subprocess.Popen[bytes]:
+        if self._process is None:
+            raise RuntimeError("the server has not been started")
+        return self._process
+
+    def start(self) -> None:
+        """Starts the process without waiting for it."""
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        self._output = self.log.open("wb")
+        self._process = subprocess.Popen(
+            self._command, env=self._environment, cwd=ROOT, stdout=self._output, stderr=subprocess.STDOUT
+        )
+
+    def wait_until_ready(self, seconds: float = 60.0) -> None:
+        """Returns when /health answers 200; raises NotStartedError when the process ends first."""
+        began = time.monotonic()
+        while time.monotonic() - began < seconds:
+            if self.process.poll() is not None:
+                raise NotStartedError(self.process.returncode, self.log.read_text(errors="replace"))
+            try:
+                self.get("/health", seconds=5)
+            except OSError:
+                time.sleep(0.05)
+            else:
+                return
+        raise NotStartedError(-1, f"not ready after {seconds:.0f} s")
+
+    def get(self, path: str, seconds: float = 30) -> str:
+        with urllib.request.urlopen(self.url + path, timeout=seconds) as answer:
+            return str(answer.read().decode())
+
+    def post(self, path: str, body: Mapping[str, object], seconds: float = 120) -> Any:
+        """The answer of a POST, decoded from JSON."""
+        return json.loads(self.post_raw(path, body, seconds))
+
+    def post_raw(self, path: str, body: Mapping[str, object], seconds: float = 120) -> str:
+        request = urllib.request.Request(
+            self.url + path,
+            data=json.dumps({"model": MODEL_NAME, **body}).encode(),
+            headers={"content-type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=seconds) as answer:
+            return str(answer.read().decode())
+
+    def stop(self, seconds: float = 10) -> int:
+        """SIGTERM, and SIGKILL when the time is over; the exit code."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(seconds)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+        code = self.process.wait()
+        if self._output:
+            self._output.close()
+        return code
+
+    def __enter__(self) -> Self:
+        self.start()
+        try:
+            self.wait_until_ready()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        self.stop()
+
+
+@contextlib.asynccontextmanager
+async def emulator_here(
+    *arguments: str, faults: Mapping[str, str] | None = None, speed: float = 200.0
+) -> AsyncIterator[str]:
+    """An emulator in the running event loop; yields its address. `faults` are `EMULATOR_*` variables."""
+    port = free_port()
+    own = ["--host", "127.0.0.1", "--port", str(port), "--emulator-speed", str(speed)]
+    config = parse(["serve", MODEL_NAME, *own, *arguments])
+    stop, ready = asyncio.Event(), asyncio.Event()
+    played: Faults = read_faults(faults or {}, config.flags)
+    serving = asyncio.create_task(serve(config, played, stop=stop, ready=ready))
+    await ready.wait()
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        stop.set()
+        await serving
