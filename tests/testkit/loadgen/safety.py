@@ -9,7 +9,13 @@ from urllib.parse import urlsplit
 from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.resolver import DefaultResolver
 
-_SHARED = ipaddress.ip_network("100.64.0.0/10")
+_ALLOWED = tuple(
+    ipaddress.ip_network(text)
+    for text in (
+        *("127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10"),
+        *("::1/128", "fc00::/7"),
+    )
+)
 
 
 class ForbiddenTargetError(OSError):
@@ -21,9 +27,7 @@ def allowed(address: str) -> bool:
     ip = ipaddress.ip_address(address.partition("%")[0])
     if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped is not None:
         ip = ip.ipv4_mapped
-    if ip.is_unspecified or ip.is_multicast or ip.is_reserved:
-        return False
-    return ip.is_loopback or ip.is_private or (ip.version == 4 and ip in _SHARED)
+    return any(ip in network for network in _ALLOWED if network.version == ip.version)
 
 
 def check_url(url: str) -> None:
