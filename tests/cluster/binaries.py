@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 from tests.cluster.layout import Layout
@@ -57,9 +58,20 @@ def parse_go_version(text: str) -> tuple[int, int]:
     return int(found.group(1)), int(found.group(2))
 
 
-def _go_version(go: Path) -> str:
-    # GOTOOLCHAIN=local: the version of this very program, not of one that go.mod would make it fetch.
-    return output([go, "version"], env={"GOTOOLCHAIN": "local"}).strip()
+def _go_environment(layout: Layout) -> dict[str, str]:
+    # GOTOOLCHAIN=local: the version of this very program, not of one that go.mod would make it fetch. Go counts its
+    # uses in the user's configuration directory; here it does so where `down` removes it.
+    settings = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
+    return {
+        "GOTOOLCHAIN": "local",
+        "GO111MODULE": "on",
+        "GOENV": os.environ.get("GOENV") or str(settings / "go" / "env"),
+        "XDG_CONFIG_HOME": str(layout.cache / "tmp"),
+    }
+
+
+def _go_version(layout: Layout, go: Path) -> str:
+    return output([go, "version"], env=_go_environment(layout)).strip()
 
 
 def find_go(layout: Layout, commands: Commands) -> Path:
@@ -74,17 +86,17 @@ def find_go(layout: Layout, commands: Commands) -> Path:
     if found is None:
         raise StepError("no Go found: run `make setup`, or install Go 1.24 or newer and put it on PATH")
     go = Path(found).resolve()
-    if parse_go_version(_go_version(go)) >= _OLDEST_GO:
+    if parse_go_version(_go_version(layout, go)) >= _OLDEST_GO:
         return go
-    _fetch_toolchain(go, fetched.parents[1], commands)
+    _fetch_toolchain(go, fetched.parents[1], commands, _go_environment(layout))
     return fetched
 
 
-def _fetch_toolchain(go: Path, target: Path, commands: Commands) -> None:
+def _fetch_toolchain(go: Path, target: Path, commands: Commands, settings: Mapping[str, str]) -> None:
     modules = target.parent / f"{target.name}.modules"
     shutil.rmtree(modules, ignore_errors=True)
     modules.mkdir(parents=True)
-    env = {"GOMODCACHE": str(modules), "GOFLAGS": "-modcacherw", "GOTOOLCHAIN": "local", "GO111MODULE": "on"}
+    env = {**settings, "GOMODCACHE": str(modules), "GOFLAGS": "-modcacherw"}
     commands.run("go-toolchain", [go, "mod", "download", f"golang.org/toolchain@{TOOLCHAIN}"], cwd=modules, env=env)
     unpacked = modules / "golang.org" / f"toolchain@{TOOLCHAIN}"
     # A module's files carry no mode bits; Go itself restores them when it unpacks a toolchain.
@@ -109,7 +121,7 @@ def source_key(source: Path, go_version: str) -> str:
 def build(layout: Layout, commands: Commands) -> tuple[Path, bool]:
     """The directory with `kubernetes`, `helm`, `agent` and `pause`, and whether it had to be built now."""
     go = find_go(layout, commands)
-    target = layout.cache / "bin" / source_key(SOURCE, _go_version(go))
+    target = layout.cache / "bin" / source_key(SOURCE, _go_version(layout, go))
     if target.is_dir():
         return target, False
     half_made = target.with_name(target.name + ".part")
@@ -117,7 +129,8 @@ def build(layout: Layout, commands: Commands) -> tuple[Path, bool]:
     half_made.mkdir(parents=True)
     go_mod = (SOURCE / "go.mod").read_text()
     # -mod=readonly: what is built is what go.mod and go.sum in the checkout say.
-    env = {"CGO_ENABLED": "0", "GOFLAGS": "-mod=readonly -trimpath -buildvcs=false", "GO111MODULE": "on"}
+    flags = "-mod=readonly -trimpath -buildvcs=false"
+    env = {**_go_environment(layout), "CGO_ENABLED": "0", "GOFLAGS": flags}
     command: list[str | Path] = [go, "build", "-ldflags", linker_flags(go_mod), "-o", f"{half_made}/", *PROGRAMS]
     commands.run("go-build", command, cwd=SOURCE, env=env)
     half_made.rename(target)
@@ -146,7 +159,12 @@ def link(layout: Layout, built: Path) -> None:
 
 def kubectl(layout: Layout, *arguments: str, stdin: str | None = None) -> str:
     """The output of kubectl against this cluster."""
-    return output([layout.bin / "kubectl", f"--kubeconfig={layout.kubeconfig}", *arguments], stdin=stdin)
+    return output(_kubectl_command(layout, *arguments), stdin=stdin)
+
+
+def _kubectl_command(layout: Layout, *arguments: str) -> list[str | Path]:
+    shared = (f"--kubeconfig={layout.kubeconfig}", f"--cache-dir={layout.cluster / 'kubectl-cache'}")
+    return [layout.bin / "kubectl", *shared, *arguments]
 
 
 def apply(layout: Layout, manifest: str) -> None:
@@ -157,9 +175,5 @@ def apply(layout: Layout, manifest: str) -> None:
 
 def responds(layout: Layout, path: str) -> bool:
     """Whether the API server answers a GET of `path` with success."""
-    done = subprocess.run(
-        [layout.bin / "kubectl", f"--kubeconfig={layout.kubeconfig}", "get", "--raw", path, "--request-timeout=3s"],
-        capture_output=True,
-        check=False,
-    )
-    return done.returncode == 0
+    command = _kubectl_command(layout, "get", f"--raw={path}", "--request-timeout=3s")
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0

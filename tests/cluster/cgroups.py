@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from pathlib import Path
 
 from tests.cluster.layout import Layout
@@ -20,13 +21,13 @@ def hierarchies(root: Path = ROOT) -> list[Path]:
 
 def directories(layout: Layout, root: Path = ROOT) -> list[Path]:
     """Our cgroup's directory in each hierarchy in which it exists."""
-    return [path for hierarchy in hierarchies(root) if (path := hierarchy / layout.cgroup).is_dir()]
+    return [path for hierarchy in hierarchies(root) if (path := hierarchy / layout.tag).is_dir()]
 
 
 def create(layout: Layout, root: Path = ROOT) -> None:
     """Makes our cgroup in every hierarchy."""
     for hierarchy in hierarchies(root):
-        path = hierarchy / layout.cgroup
+        path = hierarchy / layout.tag
         path.mkdir(exist_ok=True)
         if (hierarchy / "cgroup.controllers").exists():
             # Version 2: children may only use the controllers that their parents hand down, one level at a time.
@@ -49,6 +50,15 @@ def processes(layout: Layout, root: Path = ROOT) -> set[int]:
                 found.update(int(line) for line in path.read_text().split())
     found.discard(0)  # seen from a process namespace, a process outside of it
     return found
+
+
+def remove_patiently(layout: Layout, root: Path = ROOT) -> None:
+    """Removes our cgroup, again and again for a few seconds: a process that just died keeps its own busy a little."""
+    for _ in range(50):
+        remove(layout, root)
+        if not directories(layout, root):
+            return
+        time.sleep(0.1)
 
 
 def remove(layout: Layout, root: Path = ROOT) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tests.cluster.layout import Layout
 from tests.cluster.network import cni_plugin_directory
-from tests.cluster.processes import Daemon, end, output, running_pid, start, wait_for
+from tests.cluster.processes import Daemon, end, output, running_pid, start, wait_for, write_if_changed
 
 NAMESPACE = "k8s.io"
 _CRI = "io.containerd.grpc.v1.cri"
@@ -81,11 +81,9 @@ def _answers(layout: Layout) -> bool:
 def _start(layout: Layout, name: str, sandbox_image: str | None) -> None:
     (layout.cluster / "containerd" / "temp").mkdir(parents=True, exist_ok=True)
     layout.containerd_root.mkdir(parents=True, exist_ok=True)
-    layout.config.mkdir(parents=True, exist_ok=True)
     plugins = cni_plugin_directory() if sandbox_image else ""
     text = configuration(layout, sandbox_image=sandbox_image, cni_plugins=plugins)
-    (layout.config / f"{name}.toml").write_text(text)
-    start(layout, _daemon(layout, name))
+    start(layout, _daemon(layout, name), again=write_if_changed(layout.config / f"{name}.toml", text))
     wait_for(layout, name, "it answers", lambda: _answers(layout), seconds=60)
 
 

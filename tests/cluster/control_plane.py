@@ -12,7 +12,7 @@ from tests.cluster.layout import (
     SERVICE_NETWORK,
     Layout,
 )
-from tests.cluster.processes import Daemon, answers, start, wait_for
+from tests.cluster.processes import Daemon, answers, start, wait_for, write_if_changed
 
 ETCD_CLIENT_PORT = 2379
 ETCD_PEER_PORT = 2380
@@ -57,9 +57,6 @@ def etcd(layout: Layout) -> Daemon:
             f"--initial-cluster=trimtab={peer}",
             "--logger=zap",
             "--log-outputs=stderr",
-            # Compaction is asked for by the API server; two cores in use make heartbeats late now and then.
-            "--heartbeat-interval=500",
-            "--election-timeout=5000",
         ),
     )
 
@@ -150,10 +147,8 @@ def start_etcd(layout: Layout) -> None:
 
 def start_apiserver(layout: Layout) -> None:
     """Starts the API server and waits until it is ready."""
-    layout.config.mkdir(parents=True, exist_ok=True)
-    layout.logs.mkdir(parents=True, exist_ok=True)
-    (layout.config / "audit-policy.yaml").write_text(yaml.safe_dump(AUDIT_POLICY, sort_keys=False))
-    start(layout, apiserver(layout))
+    policy = yaml.safe_dump(AUDIT_POLICY, sort_keys=False)
+    start(layout, apiserver(layout), again=write_if_changed(layout.config / "audit-policy.yaml", policy))
     wait_for(layout, "kube-apiserver", "it is ready", lambda: responds(layout, "/readyz"), seconds=120)
 
 

@@ -95,8 +95,8 @@ class Layout:
         return str(self.cluster)
 
     @property
-    def cgroup(self) -> str:
-        """The name of the cgroup that holds every pod, in each hierarchy; different for each cluster directory."""
+    def tag(self) -> str:
+        """The name of what is kept by name outside of the directory: the pods' cgroup, the CNI network."""
         return "trimtab-" + hashlib.sha256(str(self.cluster).encode()).hexdigest()[:8]
 
 

@@ -32,9 +32,16 @@ OUTSIDE = (
 _CNI_RESULTS = Path("/var/lib/cni/results")
 
 
-def cni_results() -> list[Path]:
-    """The CNI library's notes about our pods' interfaces."""
-    return sorted(_CNI_RESULTS.glob(f"{network.CNI_NETWORK}-*")) if _CNI_RESULTS.is_dir() else []
+def cni_results(layout: Layout) -> list[Path]:
+    """The CNI library's notes about our pods' interfaces: on our network, and their loopback ones, which containerd
+    names alike for every network. Both carry the sandbox's id.
+    """
+    if not _CNI_RESULTS.is_dir():
+        return []
+    ours = sorted(_CNI_RESULTS.glob(f"{layout.tag}-*"))
+    sandboxes = [path.name.removeprefix(f"{layout.tag}-").rpartition("-")[0] for path in ours]
+    loopbacks = [_CNI_RESULTS / f"cni-loopback-{sandbox}-lo" for sandbox in sandboxes]
+    return [*ours, *(path for path in loopbacks if path.exists())]
 
 
 def mounts_below(directories: list[Path], mountinfo: str) -> list[str]:
@@ -120,7 +127,10 @@ def find(layout: Layout) -> list[str]:
         found += [f"{family} chain {table.name}/{chain}" for table in tables for chain in table.chains]
         found += [f"{family} rule {table.name}: {rule}" for table in tables for rule in table.rules]
     found += [f"cgroup {path}" for path in cgroups.directories(layout)]
-    found += [f"file {path}" for path in [*cni_results(), *node.container_log_links(layout)]]
+    found += [
+        f"file {path}"
+        for path in [*cni_results(layout), *node.container_log_links(layout), *node.device_plugin_files(layout)]
+    ]
     found += [f"file {place}" for place in new_outside(layout)]
     if containerd.is_dirty(layout):
         found.append(f"containers in the image store {layout.containerd_root}")

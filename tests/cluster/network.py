@@ -7,10 +7,9 @@ import json
 from pathlib import Path
 
 from tests.cluster.layout import BRIDGE, BRIDGE_MAC, NODE_ADDRESS, POD_NETWORK, Layout
-from tests.cluster.processes import output
+from tests.cluster.processes import output, write_if_changed
 from tests.cluster.steps import StepError
 
-CNI_NETWORK = "trimtab"
 CNI_PLUGINS = ("/usr/lib/cni", "/opt/cni/bin")
 _PREFIX = POD_NETWORK.rpartition("/")[2]
 
@@ -59,7 +58,7 @@ def cni_configuration(layout: Layout) -> str:
             "dataDir": str(layout.cluster / "cni" / "addresses"),
         },
     }
-    return json.dumps({"cniVersion": "0.4.0", "name": CNI_NETWORK, "plugins": [bridge]}, indent=2)
+    return json.dumps({"cniVersion": "0.4.0", "name": layout.tag, "plugins": [bridge]}, indent=2)
 
 
 def read_settings() -> dict[str, str]:
@@ -108,9 +107,7 @@ def set_up(layout: Layout) -> None:
     if not (_PROC_SYS / "net/bridge").exists():
         raise StepError("this kernel has no br_netfilter: a Service could not reach a pod on the same bridge")
     (_PROC_SYS / "net/bridge/bridge-nf-call-iptables").write_text("1")
-    directory = layout.config / "cni"
-    directory.mkdir(parents=True, exist_ok=True)
-    (directory / "10-trimtab.conflist").write_text(cni_configuration(layout))
+    write_if_changed(layout.config / "cni" / "10-trimtab.conflist", cni_configuration(layout))
 
 
 def bridge_ports() -> list[str]:

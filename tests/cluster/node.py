@@ -10,7 +10,7 @@ import yaml
 from tests.cluster import cgroups
 from tests.cluster.binaries import kubectl
 from tests.cluster.layout import NODE_ADDRESS, NODE_NAME, POD_NETWORK, Layout
-from tests.cluster.processes import Daemon, output, start, wait_for
+from tests.cluster.processes import Daemon, is_running, output, start, wait_for, write_if_changed
 from tests.cluster.steps import StepError
 
 GPU_RESOURCE = "nvidia.com/gpu"
@@ -34,7 +34,7 @@ def kubelet_configuration(layout: Layout) -> dict[str, object]:
         "tlsPrivateKeyFile": str(pki / "kubelet.key"),
         "containerRuntimeEndpoint": f"unix://{layout.containerd_socket}",
         "cgroupDriver": "cgroupfs",
-        "cgroupRoot": f"/{layout.cgroup}",
+        "cgroupRoot": f"/{layout.tag}",
         "failSwapOn": False,
         "clusterDNS": [NODE_ADDRESS],
         "clusterDomain": "cluster.local",
@@ -93,19 +93,17 @@ def proxy(layout: Layout) -> Daemon:
 
 def start_kubelet(layout: Layout) -> None:
     """Starts the kubelet and waits until its node is registered."""
-    layout.config.mkdir(parents=True, exist_ok=True)
     cgroups.create(layout)
-    (layout.config / "resolv.conf").write_text("")
-    (layout.config / "kubelet.yaml").write_text(yaml.safe_dump(kubelet_configuration(layout), sort_keys=False))
-    start(layout, kubelet(layout))
+    write_if_changed(layout.config / "resolv.conf", "")
+    text = yaml.safe_dump(kubelet_configuration(layout), sort_keys=False)
+    start(layout, kubelet(layout), again=write_if_changed(layout.config / "kubelet.yaml", text))
     wait_for(layout, "kubelet", "its node is registered", lambda: _node(layout) is not None, seconds=90)
 
 
 def start_proxy(layout: Layout) -> None:
     """Starts kube-proxy and waits until it has written its rules for the API server's own Service."""
-    layout.config.mkdir(parents=True, exist_ok=True)
-    (layout.config / "proxy.yaml").write_text(yaml.safe_dump(proxy_configuration(layout), sort_keys=False))
-    start(layout, proxy(layout))
+    text = yaml.safe_dump(proxy_configuration(layout), sort_keys=False)
+    start(layout, proxy(layout), again=write_if_changed(layout.config / "proxy.yaml", text))
     wait_for(layout, "kube-proxy", "its rules are written", _rules_are_written, seconds=90)
 
 
@@ -142,6 +140,18 @@ def gpu_patch(count: int) -> str:
 def advertise_gpus(layout: Layout, count: int) -> None:
     """Advertises GPUs on the node. Survives the kubelet's own updates, since it only writes what it measures."""
     kubectl(layout, "patch", "node", NODE_NAME, "--subresource=status", "--type=merge", f"--patch={gpu_patch(count)}")
+
+
+def device_plugin_files(layout: Layout, directory: Path = Path("/var/lib/kubelet/device-plugins")) -> list[Path]:
+    """The kubelet's socket and notes for device plugins, in a place fixed in its source, unless a kubelet that is not
+    ours uses them: no other one can have run while ours did.
+    """
+    if not layout.cluster.is_dir() or is_running(layout, "kubelet"):
+        return []
+    socket = directory / "kubelet.sock"
+    if str(socket) in Path("/proc/net/unix").read_text(errors="replace"):
+        return []
+    return [path for path in (socket, directory / "kubelet_internal_checkpoint") if path.exists()]
 
 
 def container_log_links(layout: Layout, directory: Path = Path("/var/log/containers")) -> list[Path]:

@@ -129,10 +129,28 @@ class Daemon:
     env: tuple[tuple[str, str], ...] = ()
 
 
-def start(layout: Layout, daemon: Daemon) -> None:
-    """Starts a daemon unless it runs already; its output goes to <logs>/<name>.log."""
-    if is_running(layout, daemon.name):
-        return
+def write_if_changed(path: Path, text: str) -> bool:
+    """Writes a configuration file, at once and only when its content differs; whether it did. (kube-proxy, for one,
+    ends itself when its file is written.)
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.exists() and path.read_text() == text:
+        return False
+    part = path.with_name(path.name + ".part")
+    part.write_text(text)
+    part.replace(path)
+    return True
+
+
+def start(layout: Layout, daemon: Daemon, *, again: bool = False) -> None:
+    """Starts a daemon unless it runs already with the same command; `again` restarts it in any case. Its output goes
+    to <logs>/<name>.log.
+    """
+    running = running_pid(layout, daemon.name)
+    if running is not None:
+        if not again and _command_line(running) == daemon.command:
+            return
+        end([running])
     layout.logs.mkdir(parents=True, exist_ok=True)
     layout.pids.mkdir(parents=True, exist_ok=True)
     with (layout.logs / f"{daemon.name}.log").open("ab") as log:
@@ -148,6 +166,14 @@ def start(layout: Layout, daemon: Daemon) -> None:
     (layout.pids / daemon.name).write_text(f"{process.pid}\n")
     # The daemon outlives us; without this, Popen warns that nobody waited for it.
     process.returncode = 0
+
+
+def _command_line(pid: int) -> tuple[str, ...]:
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[:-1]
+    except OSError:
+        return ()
+    return tuple(word.decode(errors="replace") for word in words)
 
 
 def running_pid(layout: Layout, name: str) -> int | None:

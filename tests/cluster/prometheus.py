@@ -18,7 +18,7 @@ from tests.cluster.layout import (
     PROMETHEUS_SERVICE_ADDRESS,
     Layout,
 )
-from tests.cluster.processes import Daemon, answers, running_pid, start, wait_for
+from tests.cluster.processes import Daemon, answers, running_pid, start, wait_for, write_if_changed
 
 NAMESPACE = "monitoring"
 USER = "trimtab-prometheus"
@@ -144,14 +144,11 @@ def daemon(layout: Layout) -> Daemon:
 
 def start_prometheus(layout: Layout) -> None:
     """Starts Prometheus, or has it read a changed configuration, and waits until it serves."""
-    layout.config.mkdir(parents=True, exist_ok=True)
     apply(layout, roles.manifests(USER, [{"apiGroups": [""], "resources": ["nodes/metrics"], "verbs": ["get"]}]))
     apply(layout, manifests())
-    path = layout.config / "prometheus.yml"
     interval = os.environ.get("TRIMTAB_SCRAPE_INTERVAL", "5s")
     text = yaml.safe_dump(configuration(layout, interval), sort_keys=False)
-    changed = not path.exists() or path.read_text() != text
-    path.write_text(text)
+    changed = write_if_changed(layout.config / "prometheus.yml", text)
     pid = running_pid(layout, "prometheus")
     if pid is None:
         start(layout, daemon(layout))

@@ -8,7 +8,6 @@ import contextlib
 import ctypes
 import os
 import shutil
-import time
 from pathlib import Path
 
 from tests.cluster import cgroups, containerd, firewall, leftovers, network, node
@@ -57,17 +56,9 @@ def _unmount_all(layout: Layout) -> None:
             _unmount(point)
 
 
-def _remove_cgroups(layout: Layout) -> None:
-    # A process that has just died can keep its cgroup busy for a moment.
-    for _ in range(50):
-        cgroups.remove(layout)
-        if not cgroups.directories(layout):
-            return
-        time.sleep(0.1)
-
-
 def _remove_outside_files(layout: Layout) -> None:
-    for path in [*leftovers.cni_results(), *node.container_log_links(layout)]:
+    ours = [*leftovers.cni_results(layout), *node.container_log_links(layout), *node.device_plugin_files(layout)]
+    for path in ours:
         path.unlink(missing_ok=True)
     containerd.remove_dead_sockets()
     for place in leftovers.new_outside(layout):
@@ -94,7 +85,7 @@ def tear_down(layout: Layout, progress: Progress | None = None) -> None:
     _unmount_all(layout)
     network.remove_interfaces()
     firewall.remove()
-    _remove_cgroups(layout)
+    cgroups.remove_patiently(layout)
     if containerd.is_dirty(layout):
         say("removing the pods' containers from the image store")
         containerd.purge(layout)
