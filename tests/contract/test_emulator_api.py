@@ -142,7 +142,11 @@ async def test_everything_sent_is_counted_once_under_concurrent_load() -> None:
     sequences = sum(1 + number % 2 for number in range(40))
     assert counter(metrics, "vllm:request_success_total", 'finished_reason="length"') == sequences
     assert counter(metrics, "vllm:generation_tokens_total") == sum(usage["completion_tokens"] for usage in usages)
-    assert counter(metrics, "vllm:prompt_tokens_total") == sum(usage["prompt_tokens"] for usage in usages)
+    # Each of several sequences of one prompt is a prefill of its own, but the call's usage has the prompt once.
+    prompts = sum((1 + number % 2) * usage["prompt_tokens"] for number, usage in enumerate(usages))
+    assert counter(metrics, "vllm:prompt_tokens_total") == prompts
+    assert counter(metrics, "vllm:request_params_n_count") == 40
+    assert counter(metrics, "vllm:request_params_n_sum") == sequences
     assert counter(metrics, "http_requests_total", 'handler="/v1/completions"') == 40
     assert counter(metrics, "vllm:num_requests_running") == counter(metrics, "vllm:num_requests_waiting") == 0
 

@@ -235,6 +235,22 @@ def test_a_full_cache_preempts_the_youngest_which_computes_its_tokens_again() ->
     assert again.context == 0
 
 
+def test_when_the_first_in_line_is_the_victim_the_others_still_run() -> None:
+    scheduler = Scheduler(plain(kv_blocks=11, block_size=1, max_model_len=10, priority=True, prefix_caching=False))
+    low = request_for(1, Job(5, 3, 0, 1, 2, None), 0.0)
+    scheduler.add(low)
+    first = scheduler.schedule(0.0)
+    assert first is not None
+    scheduler.complete(first, 1.0)
+    high = request_for(2, Job(5, 3, 0, 2, 0, None), 1.0)
+    scheduler.running.append(high)
+    high.blocks, high.computed, high.generated = scheduler.kv.take_new(5), 4, 0
+    step = scheduler.schedule(2.0)
+    assert step is not None
+    assert ([part.request for part in step.parts], step.preempted) == ([high], 1)
+    assert low.preemptions == 1
+
+
 @given(st.lists(st.integers(1, 4), max_size=30))
 def test_blocks_are_neither_lost_nor_handed_out_twice(sizes: list[int]) -> None:
     cache = KvCache(blocks=17, prefix_caching=True)

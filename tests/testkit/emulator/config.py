@@ -6,8 +6,10 @@ give advice.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 from .profile import Factors, Profile, load_profile
@@ -23,6 +25,10 @@ QUANTIZATIONS = (
 FROM_CHECKPOINT = frozenset(QUANTIZATIONS[:-6]) - {"fp8", "online"}
 DEPRECATED_QUANTIZATIONS = frozenset({"fbgemm_fp8", "fp_quant"})
 NOT_ON_A_CPU = frozenset({"fp8", "fp8_per_tensor", "fp8_per_block", "fp8_per_channel", "nvfp4_per_token", "mxfp8"})
+BUCKET_FAMILIES = (
+    *("inter_token_latency", "iteration_tokens", "kv_cache_residency", "request_latency", "request_num_preemptions"),
+    *("request_params_n", "request_tokens", "time_to_first_token"),
+)
 CPU_KV_DTYPES = frozenset({"auto", "fp8", "fp8_e4m3", "fp8_e5m2", "bfloat16", "float16", "int8_per_token_head"})
 
 
@@ -127,7 +133,7 @@ def _invalid(config: str, problem: str = "", *, fields: Mapping[str, str] | None
         f"{len(problems)} validation error{'s' if len(problems) > 1 else ''} for {config}"
     ]
     for name, text in problems.items():
-        kind = "greater_than_equal" if name else "value_error"
+        kind = "value_error" if text.startswith("Value error") else "greater_than_equal"
         lines += [name] if name else []
         lines.append(f"  {text} [type={kind}]")
         lines.append(f"    For further information visit https://errors.pydantic.dev/2.14/v/{kind}")
@@ -145,9 +151,10 @@ def _at_least_one(flags: Mapping[str, Any]) -> None:
     problem = "Input should be greater than or equal to 1"
     names = ("max_num_batched_tokens", "max_num_scheduled_tokens", "max_num_seqs", "max_num_active_seqs")
     wrong = [name for name in names if flags.get(name, 1) < 1]
-    if "max_num_seqs" in wrong and "max_num_batched_tokens" not in flags:
-        # Its default is capped by the number of sequences, so it is refused too.
-        wrong = ["max_num_batched_tokens", *wrong]
+    # The defaults of these two are capped by each other, so that a default is refused with the value that was given.
+    pair = ("max_num_batched_tokens", "max_num_seqs")
+    if any(name in wrong for name in pair):
+        wrong += [name for name in pair if name not in flags]
     if wrong:
         raise _invalid(
             "SchedulerConfig", fields={name: f"{problem} [input_value={flags.get(name, 0)}]" for name in wrong}
@@ -329,19 +336,23 @@ def _factor(flags: Mapping[str, Any], profile: Profile, quantization: str | None
 
 
 def _buckets(flags: Mapping[str, Any]) -> dict[str, list[float]]:
+    """`--custom-histogram-buckets`, with the engine's rules: known families, finite, rising."""
     given = flags.get("custom_histogram_buckets")
     if given is None:
         return {}
-    families = {
-        "request_latency",
-        "time_to_first_token",
-        "inter_token_latency",
-        "iteration_tokens",
-        "request_params_n",
-        "request_num_preemptions",
-        "request_tokens",
-        "kv_cache_residency",
-    }
-    if not isinstance(given, dict) or set(given) - families:
-        raise _invalid("ObservabilityConfig", fields={"custom_histogram_buckets": "unknown bucket family"})
-    return {name: [float(edge) for edge in edges] for name, edges in given.items()}
+    name = "custom_histogram_buckets"
+    if not isinstance(given, dict):
+        raise _invalid("ObservabilityConfig", fields={name: "Input should be a valid dictionary"})
+    problem = ""
+    for family, edges in given.items():
+        if family not in BUCKET_FAMILIES:
+            problem = f"{name}: unknown bucket family {family!r}; known families: {list(BUCKET_FAMILIES)}"
+        elif not edges:
+            problem = f"{name}[{family!r}]: bucket list must not be empty"
+        elif any(not math.isfinite(edge) or edge <= 0 for edge in edges):
+            problem = f"{name}[{family!r}]: bounds must be finite and greater than 0"
+        elif any(low >= high for low, high in pairwise(edges)):
+            problem = f"{name}[{family!r}]: bounds {edges} must be strictly increasing"
+        if problem:
+            raise _invalid("ObservabilityConfig", fields={name: f"Value error, {problem}"})
+    return {family: [float(edge) for edge in edges] for family, edges in given.items()}

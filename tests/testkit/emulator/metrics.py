@@ -384,8 +384,11 @@ class EngineMetrics:
         self.kv_computed.observe(request.prompt_tokens - request.cached)
         self.size_prompt.observe(request.prompt_tokens)
         self.size_output.observe(request.generated)
-        self.max_generation.observe(request.generated)
-        self.params_n.observe(1)
+        group = request.siblings or (request,)
+        if not group[0].reported and all(sibling.finished is not None for sibling in group):
+            group[0].reported = True
+            self.max_generation.observe(max(sibling.generated for sibling in group))
+            self.params_n.observe(len(group))
         if request.max_tokens is not None:
             self.params_max_tokens.observe(request.max_tokens)
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import bisect
 import enum
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from .kvcache import KvCache
@@ -48,7 +48,8 @@ class Finish(enum.StrEnum):
 class Request:
     """One sequence. Times are seconds on the caller's clock.
 
-    `content` gives the bytes of the token at a position range, so that equal prefixes hash alike, outputs included.
+    `content` gives the bytes of the tokens at a range of positions, so that equal prefixes hash alike, outputs
+    included. `siblings` are all sequences of the same prompt and call, itself included, when there are several.
     """
 
     id: str
@@ -58,6 +59,7 @@ class Request:
     content: Callable[[int, int], bytes]
     priority: int = 0
     max_tokens: int | None = None
+    siblings: Sequence[Request] = ()
     ends_with: Finish = Finish.LENGTH
 
     generated: int = 0
@@ -70,6 +72,7 @@ class Request:
     blocks: list[int] = field(default_factory=list)
     hashes: list[int] = field(default_factory=list)
     remembered: int = 0
+    reported: bool = False
     finished: Finish | None = None
 
     @property
@@ -182,11 +185,23 @@ class Scheduler:
         return True
 
     def schedule(self, now: float) -> Step | None:
-        """The next batch, or None when there is nothing to do or nothing fits."""
+        """The next batch, or None when there is nothing to do."""
+        step = self._form(now, preempted=0)
+        while not step.parts and step.preempted:
+            # By priority, the first in line can be the victim of a full cache and end the round before anything ran.
+            # The engine makes an empty step then, which takes no time here.
+            again = self._form(now, preempted=step.preempted)
+            if again.preempted == step.preempted and not again.parts:
+                break
+            step = again
+        return step if step.parts else None
+
+    def _form(self, now: float, *, preempted: int) -> Step:
+        """One round over the queues; `preempted` counts on from earlier rounds of the same step."""
+        before = preempted
         budget = self.limits.max_batched_tokens
         threshold = self.limits.long_prefill_token_threshold if len(self.running) + len(self._waiting) > 1 else 0
         parts: dict[Request, Part] = {}
-        preempted = 0
         index = 0
         while index < len(self.running) and budget > 0:
             request = self.running[index]
@@ -212,10 +227,8 @@ class Scheduler:
             budget -= tokens
             index += 1
         queries = hits = 0
-        if not preempted:
+        if preempted == before:
             budget, queries, hits = self._admit(parts, budget, threshold, now)
-        if not parts:
-            return None
         return Step(parts=tuple(parts.values()), preempted=preempted, prefix_queries=queries, prefix_hits=hits)
 
     def complete(self, step: Step, now: float) -> Outcome:

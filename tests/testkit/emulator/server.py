@@ -8,7 +8,7 @@ import time
 import uuid
 import zlib
 from array import array
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any
 
 from aiohttp import web
@@ -18,6 +18,7 @@ from .config import EngineConfig
 from .engine import Engine, EngineStoppedError, Mailbox, Prompt
 from .faults import Faults
 from .metrics import EngineMetrics
+from .scheduler import Finish
 from .shapes import BUSY_ENGINE, DEAD_ENGINE, Call, error_body, model_cards
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -235,6 +236,7 @@ class Api:
             prompt_details=self.config.enable_prompt_tokens_details,
             mailbox=Mailbox(len(seeds)),
             seeds=seeds,
+            copies=copies,
         )
         try:
             for index, seed in enumerate(seeds):
@@ -251,6 +253,10 @@ class Api:
                         priority=int(body.get("priority") or 0),
                     )
                 )
+            if copies > 1:
+                for index, item in enumerate(call.requests):
+                    first = index - index % copies
+                    item.siblings = call.requests[first : first + copies]
             return await (self._stream(request, call) if call.stream else self._whole(call))
         except ValueError as error:
             raise RefusedError(400, str(error)) from error
@@ -279,7 +285,7 @@ class Api:
             if not response.prepared:
                 await response.prepare(request)
                 lines.append(call.opening())
-            for index, tokens, ended in arrived:
+            for index, tokens, ended in merged(arrived):
                 lines.append(call.chunk(index, tokens, str(ended) if ended is not None else None))
                 left -= ended is not None
             await response.write("".join(lines).encode())
@@ -288,6 +294,17 @@ class Api:
                 return response
         await response.write(call.closing())
         return response
+
+
+def merged(arrived: Sequence[tuple[int, int, Finish | None]]) -> Iterator[tuple[int, int, Finish | None]]:
+    """Tokens of a sequence that were made before the last ones were fetched leave as one event, as by the engine."""
+    counts: dict[int, int] = {}
+    ends: dict[int, Finish | None] = {}
+    for index, tokens, ended in arrived:
+        counts[index] = counts.get(index, 0) + tokens
+        ends[index] = ended
+    for index, tokens in counts.items():
+        yield index, tokens, ends[index]
 
 
 def _content(message: dict[str, Any]) -> str:

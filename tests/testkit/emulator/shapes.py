@@ -43,7 +43,7 @@ def event(data: dict[str, Any]) -> bytes:
 
 @dataclass(kw_only=True)
 class Call:
-    """One API call with its sequences; renders everything that is sent back."""
+    """One API call with its sequences, `copies` of each prompt; renders everything that is sent back."""
 
     id: str
     chat: bool
@@ -56,14 +56,16 @@ class Call:
     prompt_details: bool
     mailbox: Mailbox
     seeds: list[int]
+    copies: int = 1
     requests: list[Request] = field(default_factory=list)
 
     def usage(self) -> dict[str, Any]:
         """Token counts so far."""
-        prompt, made = sum(request.prompt_tokens for request in self.requests), sum(self.mailbox.counts)
+        prompts = self.requests[:: self.copies]
+        prompt, made = sum(request.prompt_tokens for request in prompts), sum(self.mailbox.counts)
         usage: dict[str, Any] = {"prompt_tokens": prompt, "total_tokens": prompt + made, "completion_tokens": made}
         if self.prompt_details:
-            usage["prompt_tokens_details"] = {"cached_tokens": sum(request.cached for request in self.requests)}
+            usage["prompt_tokens_details"] = {"cached_tokens": sum(request.cached for request in prompts)}
         return usage
 
     def whole(self, finish: Sequence[str | None]) -> dict[str, Any]:

@@ -37,7 +37,7 @@ class Target:
             "model": self.model,
             "max_tokens": ask.output_tokens,
             "stream": True,
-            "stream_options": {"include_usage": True},
+            "stream_options": {"include_usage": True, "continuous_usage_stats": True},
         }
         if self.chat:
             body["messages"] = [{"role": "user", "content": ask.prompt}]
@@ -116,26 +116,33 @@ async def send(session: aiohttp.ClientSession, target: Target, ask: Ask, on_toke
 
 
 async def _read(response: aiohttp.ClientResponse, result: Result, on_tokens: OnTokens, began: float) -> None:
-    """Reads server-sent events until `[DONE]`."""
+    """Reads server-sent events until `[DONE]`.
+
+    A server that falls behind sends several tokens in one event; the running usage in it says how many. They count as
+    so many tokens and as one gap. What no event accounted for is counted at the end.
+    """
     pending = b""
     last: float | None = None
-    seen = 0
+    counted = 0
     while True:
         piece = await response.content.readany()
         if not piece:
-            raise BrokenStreamError("stream_ended_early", f"after {seen} events")
+            raise BrokenStreamError("stream_ended_early", f"after {counted} tokens")
         now = time.perf_counter()
         *events, pending = (pending + piece).split(b"\n\n")
         for event in events:
             if not event.startswith(b"data: "):
                 continue
             if event == b"data: [DONE]":
-                result.output_tokens = result.output_tokens or seen
+                if result.output_tokens > counted:
+                    on_tokens(result.output_tokens - counted, None, None)
+                result.output_tokens = max(result.output_tokens, counted)
                 return
             if not _take(event[6:], result):
                 continue
-            seen += 1
-            on_tokens(1, None if last is None else now - last, now - began if last is None else None)
+            fresh = max(1, result.output_tokens - counted)
+            counted += fresh
+            on_tokens(fresh, None if last is None else now - last, now - began if last is None else None)
             last = now
 
 

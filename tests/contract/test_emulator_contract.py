@@ -1,0 +1,394 @@
+"""The contract: the emulator and real vLLM get the same command lines, the same requests and the same load.
+
+One process runs all command lines through vLLM's own parser and validators; two servers serve. What is compared is
+what the operator relies on: acceptance and refusal, shapes, metric families, exact counts, and the direction and rough
+size of effects as ratios within each engine, never seconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import subprocess
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import pytest
+
+from tests.contract.test_emulator_api import CHAT, STREAM, shape
+from tests.contract.test_emulator_metrics import families
+from tests.models.make_llama import cached
+from tests.testkit.emulator.config import ConfigRefusedError
+from tests.testkit.emulator.flags import parse
+from tests.testkit.loadgen.client import Target
+from tests.testkit.loadgen.ledger import Ledger
+from tests.testkit.loadgen.runner import Runner, Traffic
+from tests.testkit.loadgen.workload import Lengths, Workload
+from tests.testkit.running import EmulatorServer
+from tests.vllm import venv
+from tests.vllm.server import VllmServer, environment
+
+pytestmark = [pytest.mark.vllm, pytest.mark.emulator, pytest.mark.slow]
+
+ROOT = Path(__file__).resolve().parents[2]
+# 32 blocks of 128 tokens: enough for 16 short sequences, too few for 16 long ones.
+COMMON = ("--enforce-eager", "--kv-cache-memory-bytes", "48M")
+NARROW = (*COMMON, "--max-num-seqs", "1")
+WIDE = (*COMMON, "--max-num-seqs", "16")
+
+COMMAND_LINES: Sequence[Sequence[str]] = (
+    (),
+    ("--max-num-seqs", "16"),
+    ("--max_num_seqs=16",),
+    ("--max-num-seqs", "0"),
+    ("--max-num-seqs", "many"),
+    ("--max-num-seqs", "64", "--max-num-batched-tokens", "32"),
+    ("--max-num-seqs", "8", "--max-num-active-seqs", "4"),
+    ("--max-num-seqs", "8", "--max-num-active-seqs", "16"),
+    ("--max-num-active-seqs", "0"),
+    ("--max-num-batched-tokens", "2k"),
+    ("--max-num-batched-tokens", "0"),
+    ("--max-num-scheduled-tokens", "64"),
+    ("--max-model-len", "1K"),
+    ("--max-model-len", "auto"),
+    ("--max-model-len", "9000"),
+    ("--no-enable-chunked-prefill",),
+    ("--no-enable-chunked-prefill", "--max-num-batched-tokens", "512"),
+    ("--long-prefill-token-threshold", "128"),
+    ("--long-prefill-token-threshold", "5000"),
+    ("--enable-prefix-caching",),
+    ("--no-enable-prefix-caching",),
+    ("--enable-prefix-caching", "True"),
+    ("--kv-cache-dtype", "fp8"),
+    ("--kv-cache-dtype", "int8"),
+    ("--kv-cache-memory", "64M"),
+    ("--kv-cache-memory-bytes", "1.5G"),
+    ("--block-size", "32"),
+    ("--block-size", "0"),
+    ("--gpu-memory-utilization", "0.5"),
+    ("--gpu-memory-utilization", "1.5"),
+    ("--watermark", "0.05"),
+    ("--watermark", "1.0"),
+    ("--scheduling-policy", "priority"),
+    ("--scheduling-policy", "lpm"),
+    ("--quantization", "int8_per_channel_weight_only"),
+    ("--quantization", "nonsense"),
+    ("--dtype", "float32"),
+    ("--dtype", "int8"),
+    ("--tensor-parallel-size", "5"),
+    ("--tensor-parallel-size", "0"),
+    ("-O0",),
+    ("--enforce-eager", "--performance-mode", "throughput"),
+    ("--custom-histogram-buckets", '{"time_to_first_token": [0.1, 1.0]}'),
+    ("--custom-histogram-buckets", '{"ttft": [0.1, 1.0]}'),
+    ("--shutdown-timeout", "30"),
+    ("--swap-space", "4"),
+    ("--max-batch-size", "8"),
+    ("--num-scheduler-steps", "4"),
+    ("--mem-fraction-static", "0.8"),
+    ("--no-such-flag", "1"),
+)
+
+
+class Engine(Protocol):
+    """What both servers can do."""
+
+    url: str
+
+    def get(self, path: str, seconds: float = 30) -> str: ...
+    def post(self, path: str, body: dict[str, object], seconds: float = 120) -> Any: ...
+    def post_raw(self, path: str, body: dict[str, object], seconds: float = 120) -> str: ...
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The same configuration on both engines."""
+
+    real: Engine
+    emulated: Engine
+
+    def both(self) -> Iterator[tuple[str, Engine]]:
+        yield "vllm", self.real
+        yield "emulator", self.emulated
+
+
+@pytest.fixture(scope="module")
+def wide(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+    logs = tmp_path_factory.mktemp("wide")
+    with VllmServer(*WIDE, log=logs / "vllm.log") as real, EmulatorServer(*WIDE, log=logs / "emulator.log") as emulated:
+        yield Pair(real, emulated)
+
+
+@pytest.fixture(scope="module")
+def wide_throughput(wide: Pair) -> dict[str, float]:
+    return {name: load(engine, SHORT, requests=96).tokens_per_second for name, engine in wide.both()}
+
+
+# --- command lines ---
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Exit code (0: accepted so far) and the telling parts of the message."""
+
+    code: int
+    told: frozenset[str]
+
+
+def verdict(code: int, message: str) -> Verdict:
+    """Keeps what a person looks for: which model or parser refused, which field, the first words of the reason."""
+    if code == 2:
+        return Verdict(2, frozenset({message.rpartition("error: ")[2].strip()}))
+    told = set(re.findall(r"validation errors? for (\w+)", message))
+    told |= {match.strip()[:40] for match in re.findall(r"Value error, ([^\[(]+)", message)}
+    told |= set(re.findall(r"^(\w+)$", message, flags=re.MULTILINE))
+    return Verdict(code, frozenset(told))
+
+
+def emulated_verdict(arguments: Sequence[str], capsys: pytest.CaptureFixture[str]) -> Verdict:
+    try:
+        parse(["serve", str(cached("m75")), "--kv-cache-memory-bytes", "256M", *arguments])
+    except SystemExit as ended:
+        return verdict(int(ended.code or 0), capsys.readouterr().err)
+    except ConfigRefusedError as refused:
+        return verdict(0 if refused.late else 1, "" if refused.late else str(refused))
+    return verdict(0, "")
+
+
+def test_command_lines_are_accepted_and_refused_alike(capsys: pytest.CaptureFixture[str]) -> None:
+    done = subprocess.run(
+        [str(venv.python()), str(ROOT / "tests" / "contract" / "real_parser.py"), str(cached("m75"))],
+        input=json.dumps([list(line) for line in COMMAND_LINES]),
+        env=environment({"VLLM_LOGGING_LEVEL": "ERROR", "PYTHONDONTWRITEBYTECODE": "1"}),
+        cwd=os.sep,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=True,
+    )
+    real = [verdict(code, message) for code, message in json.loads(done.stdout)]
+    emulated = [emulated_verdict(line, capsys) for line in COMMAND_LINES]
+    differing = [
+        (line, one, other) for line, one, other in zip(COMMAND_LINES, real, emulated, strict=True) if one != other
+    ]
+    assert not differing, "\n".join(map(str, differing))
+    assert {one.code for one in real} == {0, 1, 2}
+
+
+# --- shapes and names ---
+
+CALLS: dict[str, tuple[str, dict[str, object]]] = {
+    "completion": ("/v1/completions", {"prompt": "Once upon a time", "max_tokens": 8}),
+    "two completions": ("/v1/completions", {"prompt": "Once upon a time", "max_tokens": 3, "n": 2, "temperature": 1.0}),
+    "list of prompts": ("/v1/completions", {"prompt": ["one", "three"], "max_tokens": 3}),
+    "tokens as prompt": ("/v1/completions", {"prompt": [72, 101, 108], "max_tokens": 3}),
+    "chat": ("/v1/chat/completions", {"messages": CHAT, "max_tokens": 8}),
+    "default length": ("/v1/completions", {"prompt": "Once upon a time"}),
+}
+STREAMS: dict[str, tuple[str, dict[str, object]]] = {
+    "completion": ("/v1/completions", {"prompt": "Once upon a time", **STREAM}),
+    "without usage": ("/v1/completions", {"prompt": "Once upon a time", "stream": True, "max_tokens": 3}),
+    "usage all along": (
+        "/v1/completions",
+        {
+            "prompt": "Once",
+            "stream": True,
+            "max_tokens": 3,
+            "stream_options": {"include_usage": True, "continuous_usage_stats": True},
+        },
+    ),
+    "chat": ("/v1/chat/completions", {"messages": CHAT, **STREAM}),
+}
+
+
+@pytest.mark.parametrize("name", sorted(CALLS))
+def test_an_answer_has_the_same_keys_types_and_token_counts(wide: Pair, name: str) -> None:
+    path, body = CALLS[name]
+    real, emulated = (engine.post(path, {"ignore_eos": True, **body}) for _, engine in wide.both())
+    assert shape(emulated) == shape(real)
+    assert emulated["usage"] == real["usage"]
+    assert [c["finish_reason"] for c in emulated["choices"]] == [c["finish_reason"] for c in real["choices"]]
+
+
+def test_several_sequences_of_one_prompt_are_counted_alike(wide: Pair) -> None:
+    path, body = CALLS["two completions"]
+    names = ("request_success_total", "prompt_tokens_total", "request_params_n_count", "request_params_n_sum")
+    counted = {}
+    for name, engine in wide.both():
+        pages = [engine.get("/metrics")]
+        engine.post(path, {"ignore_eos": True, **body})
+        pages.append(engine.get("/metrics"))
+        before, after = ([total(page, f"vllm:{each}") for each in names] for page in pages)
+        counted[name] = [late - early for early, late in zip(before, after, strict=True)]
+    assert counted["emulator"] == counted["vllm"]
+
+
+@pytest.mark.parametrize("name", sorted(STREAMS))
+def test_a_stream_has_the_same_events(wide: Pair, name: str) -> None:
+    path, body = STREAMS[name]
+    shapes = []
+    for _, engine in wide.both():
+        events = engine.post_raw(path, {"ignore_eos": True, **body}).strip().split("\n\n")
+        assert events.pop() == "data: [DONE]"
+        shapes.append([shape(json.loads(event.removeprefix("data: "))) for event in events])
+    assert shapes[1] == shapes[0]
+
+
+def test_the_other_pages_have_the_same_shape(wide: Pair) -> None:
+    for path in ("/v1/models", "/version"):
+        real, emulated = (shape(json.loads(engine.get(path))) for _, engine in wide.both())
+        assert emulated == real, path
+    assert [engine.get("/health") for _, engine in wide.both()] == ["", ""]
+
+
+# --- load ---
+
+SHORT = Workload(prompt_tokens=Lengths.parse("64"), output_tokens=Lengths.parse("48"), seed=1)
+LONG = Workload(prompt_tokens=Lengths.parse("256"), output_tokens=Lengths.parse("140"), seed=2)
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What a closed loop of 16 clients did, as the clients and as the engine counted it (differences)."""
+
+    tokens_per_second: float
+    succeeded: int
+    output_tokens: int
+    prompt_tokens: int
+    engine: dict[str, float]
+    most_waiting: float
+    most_running: float
+
+
+COUNTERS = (
+    'vllm:request_success_total{engine="0",finished_reason="length",model_name="m75"}',
+    'vllm:generation_tokens_total{engine="0",model_name="m75"}',
+    'vllm:prompt_tokens_total{engine="0",model_name="m75"}',
+    'vllm:num_preemptions_total{engine="0",model_name="m75"}',
+    'vllm:prefix_cache_hits_total{engine="0",model_name="m75"}',
+    'vllm:time_to_first_token_seconds_count{engine="0",model_name="m75"}',
+    'vllm:e2e_request_latency_seconds_count{engine="0",model_name="m75"}',
+    'vllm:inter_token_latency_seconds_count{engine="0",model_name="m75"}',
+    'vllm:request_generation_tokens_sum{engine="0",model_name="m75"}',
+)
+RUNNING = 'vllm:num_requests_running{engine="0",model_name="m75"}'
+WAITING = 'vllm:num_requests_waiting{engine="0",model_name="m75"}'
+
+
+def value(page: str, series: str) -> float:
+    found = re.search(rf"^{re.escape(series)} (\S+)$", page, flags=re.MULTILINE)
+    assert found is not None, series
+    return float(found.group(1))
+
+
+def total(page: str, family: str) -> float:
+    """All series of a name, added up."""
+    return sum(float(match) for match in re.findall(rf"^{family}\{{[^}}]*\}} (\S+)$", page, flags=re.MULTILINE))
+
+
+def load(engine: Engine, workload: Workload, *, requests: int) -> Loaded:
+    return asyncio.run(_load(engine, workload, requests))
+
+
+async def _load(engine: Engine, workload: Workload, requests: int) -> Loaded:
+    target = Target(url=f"{engine.url}/v1", model="m75", timeout=240.0)
+    warm_up = Traffic(concurrency=2, max_requests=2, max_seconds=240.0)
+    await Runner(target, workload, warm_up, Ledger()).run()
+    before = await asyncio.to_thread(engine.get, "/metrics")
+    traffic = Traffic(concurrency=16, max_requests=requests, max_seconds=240.0)
+    runner = Runner(target, workload, traffic, Ledger())
+    running = asyncio.create_task(runner.run())
+    waiting, active = [0.0], [0.0]
+    while not running.done():
+        page = await asyncio.to_thread(engine.get, "/metrics")
+        waiting.append(value(page, WAITING))
+        active.append(value(page, RUNNING))
+        await asyncio.sleep(0.25)
+    await running
+    seconds = runner.clock() - runner.began
+    after = await asyncio.to_thread(engine.get, "/metrics")
+    total = runner.ledger.total
+    assert (total.succeeded, total.failed) == (requests, 0)
+    return Loaded(
+        tokens_per_second=total.output_tokens / seconds,
+        succeeded=total.succeeded,
+        output_tokens=total.output_tokens,
+        prompt_tokens=total.prompt_tokens,
+        engine={series: value(after, series) - value(before, series) for series in COUNTERS},
+        most_waiting=max(waiting),
+        most_running=max(active),
+    )
+
+
+def check_conservation(loaded: Loaded) -> None:
+    success, generation, prompt, _, _, first_tokens, latencies, gaps, sizes = (loaded.engine[name] for name in COUNTERS)
+    assert success == first_tokens == latencies == loaded.succeeded
+    assert generation == sizes == loaded.output_tokens
+    assert prompt == loaded.prompt_tokens
+    assert gaps == generation - success
+
+
+def test_every_request_and_token_is_counted_once_and_small_caches_preempt(wide: Pair) -> None:
+    loaded = {name: load(engine, LONG, requests=32) for name, engine in wide.both()}
+    for outcome in loaded.values():
+        check_conservation(outcome)
+        assert outcome.most_running <= 16
+    preempted = {name: outcome.engine[COUNTERS[3]] for name, outcome in loaded.items()}
+    assert min(preempted.values()) > 0, preempted
+    assert 1 / 3 <= preempted["emulator"] / preempted["vllm"] <= 3, preempted
+
+
+def test_a_repeated_prompt_hits_the_prefix_cache_by_whole_blocks(wide: Pair) -> None:
+    hits = {}
+    for name, engine in wide.both():
+        body: dict[str, object] = {"prompt": "A prompt of its own. " * 30, "max_tokens": 1}
+        engine.post("/v1/completions", body)
+        before = value(engine.get("/metrics"), COUNTERS[4])
+        engine.post("/v1/completions", body)
+        hits[name] = value(engine.get("/metrics"), COUNTERS[4]) - before
+    assert hits == {"vllm": 512.0, "emulator": 512.0}
+
+
+def test_one_sequence_at_a_time_costs_about_as_much_on_both(
+    wide_throughput: dict[str, float], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    logs = tmp_path_factory.mktemp("narrow")
+    ratios = {}
+    servers: tuple[VllmServer | EmulatorServer, ...] = (
+        VllmServer(*NARROW, log=logs / "vllm.log"),
+        EmulatorServer(*NARROW, log=logs / "emulator.log"),
+    )
+    for name, server in zip(("vllm", "emulator"), servers, strict=True):
+        with server as engine:
+            loaded = load(engine, SHORT, requests=32)
+        check_conservation(loaded)
+        assert (loaded.most_running, loaded.most_waiting) == (1, 15)
+        ratios[name] = wide_throughput[name] / loaded.tokens_per_second
+    assert min(ratios.values()) > 2, ratios
+    assert 0.5 <= ratios["emulator"] / ratios["vllm"] <= 2, ratios
+
+
+def test_metrics_have_the_same_names_kinds_labels_and_buckets_after_load(
+    wide: Pair, wide_throughput: dict[str, float]
+) -> None:
+    assert set(wide_throughput) == {"vllm", "emulator"}
+    real, emulated = (families(engine.get("/metrics")) for _, engine in wide.both())
+    assert set(emulated) == set(real)
+    for name, family in real.items():
+        if name.startswith(("python_", "process_")):
+            continue
+        assert (emulated[name].kind, emulated[name].documentation) == (family.kind, family.documentation), name
+        if name == "vllm:cache_config_info":
+            assert info(emulated[name].samples) == info(family.samples)
+        else:
+            assert emulated[name].samples == family.samples, name
+
+
+def info(samples: set[tuple[str, tuple[tuple[str, str], ...]]]) -> dict[str, str]:
+    """The labels of the one sample of an information metric."""
+    ((_, labels),) = samples
+    return dict(labels)
