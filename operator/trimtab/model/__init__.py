@@ -1,0 +1,1 @@
+"""The nouns that every room shares: frozen values, no behaviour beyond their own arithmetic, no I/O, no clock."""

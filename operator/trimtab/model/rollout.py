@@ -1,0 +1,205 @@
+"""The rollout's nouns: its persisted state, the facts that it is stepped with, and the actions that it asks for.
+
+Nothing here is a Kubernetes object: revisions have replicas and serve traffic, or do not. All of `RolloutState` is
+persisted in the resource's status, so a restarted operator continues where the last one stopped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TypeAlias
+
+from trimtab.model.config import EngineConfig
+from trimtab.model.plan import Metric
+from trimtab.model.reason import Reason
+from trimtab.model.snapshot import PodFacts
+from trimtab.model.verdict import Verdict
+
+
+class Phase(StrEnum):
+    """Where a rollout is. `Starting` only until the first revision serves."""
+
+    STARTING = "Starting"
+    STABLE = "Stable"
+    CANARY_STARTING = "CanaryStarting"
+    CANARY_JUDGING = "CanaryJudging"
+    PROMOTING = "Promoting"
+    WATCHING = "Watching"
+    ROLLING_BACK = "RollingBack"
+
+
+class Source(StrEnum):
+    """Who asked for a configuration."""
+
+    USER = "User"
+    PLAN = "Plan"
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A configuration on trial. `template` names everything else of the pods (image, model, resources) by hash."""
+
+    revision: str
+    config: EngineConfig
+    template: str
+    source: Source
+    plan: str = ""  # name of the OptimizationPlan
+    step: int = 0  # index of the optimization in it
+    trades: frozenset[Metric] = frozenset()
+    alters_outputs: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Stable:
+    """The revision that serves."""
+
+    revision: str
+    config: EngineConfig
+    template: str
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One finished trial, for the history in status and the memory of what failed."""
+
+    revision: str
+    config: EngineConfig
+    source: Source
+    plan: str
+    step: int
+    outcome: Reason  # Promoted, RolledBack, Abandoned, Superseded, Withdrawn
+    reason: Reason
+    message: str
+    started_at: float
+    served_at: float | None  # when it first served traffic
+    decided_at: float
+    ended_at: float
+    measured: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutState:
+    """Persisted. `since`: when the phase began; `holding`: why the phase does not move on, for people."""
+
+    phase: Phase = Phase.STARTING
+    since: float = 0.0
+    stable: Stable | None = None
+    candidate: Candidate | None = None
+    previous: Stable | None = None  # restorable while the promoted one is watched: the last known good
+    started_at: float = 0.0  # of the current trial
+    served_at: float | None = None  # when the current candidate first served traffic
+    verdict: Verdict | None = None  # the last one on the current candidate, or the one that decided
+    attempts: tuple[Attempt, ...] = ()  # newest first, bounded
+    bad: tuple[str, ...] = ()  # revisions that failed and are not tried again, newest first, bounded
+    user_config: EngineConfig = field(default_factory=EngineConfig)  # what the spec asked for when last adopted
+    user_template: str = ""
+    holding: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RevisionFacts:
+    """One revision as the cluster has it now."""
+
+    revision: str
+    desired: int  # replicas that its workload asks for
+    pods: tuple[PodFacts, ...] = ()
+    message: str = ""  # why the workload cannot create pods, e.g. an exceeded quota
+    settled: bool = True  # False while the workload itself is still rolling its own template (adopted targets)
+
+    @property
+    def ready(self) -> int:
+        return sum(1 for pod in self.pods if pod.ready and not pod.terminating)
+
+    @property
+    def gone(self) -> bool:
+        return self.desired == 0 and not self.pods
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """The part of the spec that governs a rollout; durations in seconds."""
+
+    replicas: int
+    canary_replicas: int = 1
+    min_ready_deadline: float = 600.0  # a canary that is not ready by then is abandoned
+    judge_deadline: float = 900.0  # an Unknown that lasts this long is a rollback
+    watch_seconds: float = 120.0
+    interval: float = 15.0
+    cooldown: float = 300.0
+    max_attempts: int = 10  # per day, Trimtab's own
+    adopted: bool = False  # a targetRef: the stable revision is the user's workload
+    replicas_owned_elsewhere: bool = False  # an HPA or ScaledObject owns them
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What should run next: the user's configuration, or one optimization of an approved plan."""
+
+    config: EngineConfig
+    template: str
+    source: Source
+    revision: str
+    plan: str = ""
+    step: int = 0
+    trades: frozenset[Metric] = frozenset()
+    alters_outputs: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutFacts:
+    """All that `step` may look at besides its state and the time."""
+
+    policy: Policy
+    revisions: Mapping[str, RevisionFacts]
+    user: Wish  # what the spec asks for, merged with what has been tuned
+    user_config: EngineConfig  # the spec's own configuration, unmerged
+    planned: Wish | None = None  # the next optimization that may be tried, already allowed by mode and approval
+    verdict: Verdict | None = None  # on the candidate, or while watching on the promoted revision
+    gpus_free: int | None = None  # None: unknown
+    gpus_per_pod: int = 0
+    paused: bool = False
+    suspended: bool = False
+    abort: bool = False  # the user asked for a rollback
+
+    def revision(self, name: str) -> RevisionFacts:
+        return self.revisions.get(name) or RevisionFacts(name, desired=0)
+
+
+@dataclass(frozen=True, slots=True)
+class EnsureRevision:
+    """A workload for this configuration exists with this many replicas. Replicas None: whoever owns them decides."""
+
+    revision: str
+    config: EngineConfig
+    template: str
+    replicas: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveRevision:
+    """The workload of this revision goes; only asked for when it has no replicas left."""
+
+    revision: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReconfigureTarget:
+    """Adopted workloads only: the user's workload takes this configuration through its own rolling update."""
+
+    revision: str
+    config: EngineConfig
+    template: str
+
+
+@dataclass(frozen=True, slots=True)
+class Announce:
+    """An event for people and machines: a Normal or a Warning, once per transition."""
+
+    reason: Reason
+    message: str
+    warning: bool = False
+
+
+Action: TypeAlias = EnsureRevision | RemoveRevision | ReconfigureTarget | Announce
