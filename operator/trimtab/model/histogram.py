@@ -12,8 +12,8 @@ class Histogram:
     """Counts of observations at or below each bound during a window.
 
     `bounds` ascend and end with +inf; `cumulative[i]` is the number of observations <= bounds[i], so the last entry
-    is the number of observations. Counts may be fractional, because PromQL's `increase` extrapolates. `total` is the sum
-    of the observed values in their own unit (seconds, tokens).
+    is the number of observations. Counts may be fractional, because PromQL's `increase` extrapolates. `total` is the
+    sum of the observed values in their own unit (seconds, tokens).
     """
 
     bounds: tuple[float, ...]

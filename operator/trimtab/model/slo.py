@@ -16,7 +16,7 @@ class Latency(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class LatencyTarget:
-    """`metric` at `percentile` (50, 95, 99) must be at most `seconds`: the allowed share above is 1 - percentile/100."""
+    """`metric` at `percentile` (50, 95, 99) is at most `seconds`: the share above is at most 1 - percentile/100."""
 
     metric: Latency
     percentile: int
