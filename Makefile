@@ -1,0 +1,73 @@
+# Trimtab: `make help` lists what there is. `make demo` and `make test` work as the first command on a fresh Debian machine.
+SHELL := /bin/bash
+PYTHON := .venv/bin/python
+PYTEST := $(PYTHON) -m pytest
+CLUSTER ?= local
+export CLUSTER
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-unit test-cluster test-e2e test-vllm test-teardown test-all lint type fmt crds docs golden cluster-up cluster-down clean
+
+help: ## Show this list.
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
+
+setup: ## Install what the project needs on this machine (Debian packages, Go tools, a virtual environment).
+	@bash tests/setup.sh
+
+demo: setup ## Show the loop on a real cluster with real vLLM pods; the report lands in build/demo/.
+	$(PYTHON) -m tests.cluster up --images operator,engine-demo,testkit
+	$(PYTHON) -m tests.e2e.demo --engine vllm --out build/demo
+
+test: setup lint type ## Everything that CI runs: static checks, unit, cluster and end-to-end tests.
+	$(MAKE) test-unit
+	$(MAKE) test-cluster
+	$(MAKE) test-e2e
+	$(MAKE) test-vllm
+
+test-unit: ## Unit, property and golden tests: no cluster, no engine.
+	$(PYTEST) -m "not cluster and not vllm" --cov --cov-report=term:skip-covered --cov-fail-under=80
+
+test-cluster: ## The resources and the clients against the real API server.
+	$(PYTEST) -m "cluster and not vllm and not teardown" --ignore=tests/e2e
+
+test-e2e: ## The operator end to end on the local cluster, with emulated engines.
+	$(PYTEST) -m "cluster and not vllm and not teardown" tests/e2e
+
+test-vllm: ## Real vLLM: the emulator's contract, the engine's programs, one end-to-end run.
+	$(PYTEST) -m "vllm"
+
+test-teardown: ## Bring local clusters up, kill them at every step and take them down, in a machine of their own.
+	$(PYTEST) -m "teardown"
+
+test-all: test test-teardown ## Everything there is.
+
+lint: ## ruff and the import contracts.
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+	cd operator && ../.venv/bin/lint-imports --config ../pyproject.toml
+
+type: ## mypy, strict.
+	$(PYTHON) -m mypy
+
+fmt: ## Format the code.
+	$(PYTHON) -m ruff check --fix .
+	$(PYTHON) -m ruff format .
+
+crds: ## Generate the CRDs from the API models.
+	PYTHONPATH=operator $(PYTHON) -m trimtab.api.crds --write
+
+docs: ## Generate the reference pages and diagrams.
+	PYTHONPATH=operator $(PYTHON) -m trimtab.api.reference
+	PYTHONPATH=operator $(PYTHON) -m trimtab.rollout.diagram
+
+golden: ## Rewrite the golden files; review the difference before committing it.
+	TRIMTAB_UPDATE_GOLDEN=1 $(PYTEST) -m "not cluster and not vllm" -q tests/golden tests/unit
+
+cluster-up: setup ## Bring up the local cluster (CLUSTER=kind and CLUSTER=current use another).
+	$(PYTHON) -m tests.cluster up
+
+cluster-down: ## Take the local cluster down; nothing of it is left behind.
+	$(PYTHON) -m tests.cluster down
+
+clean: ## Remove what builds and tests left in the checkout.
+	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .import_linter_cache
