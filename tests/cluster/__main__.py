@@ -3,29 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import fcntl
+import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
-from tests.cluster import images, leftovers, local, prometheus, teardown
+from tests.cluster import images, leftovers, locks, target, teardown
 from tests.cluster.layout import Layout, LayoutError, default_layout
-from tests.cluster.processes import Commands
 from tests.cluster.steps import Progress, StepError, StepsFailed, describe_failure
-
-
-@contextmanager
-def _alone(layout: Layout, progress: Progress) -> Iterator[None]:
-    """One `up` or `down` at a time; the lock lies in the cache, since `down` removes the cluster's directory."""
-    layout.cache.mkdir(parents=True, exist_ok=True)
-    with (layout.cache / "cluster.lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            progress.say("waiting for another command on this cluster to end")
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 def _names(text: str) -> tuple[str, ...]:
@@ -33,57 +18,68 @@ def _names(text: str) -> tuple[str, ...]:
 
 
 def _up(layout: Layout, arguments: argparse.Namespace, progress: Progress) -> int:
-    with _alone(layout, progress):
-        local.up(layout, _names(arguments.images), progress)
+    names = _names(arguments.images)
+    for name in names:
+        images.image(name)
+    with locks.cluster(layout, progress.say):
+        target.chosen(layout).up(names, progress)
+    progress.say(f"the cluster is up; kubeconfig: {layout.kubeconfig}")
     return 0
 
 
 def _down(layout: Layout, _arguments: argparse.Namespace, progress: Progress) -> int:
-    with _alone(layout, progress):
-        if not leftovers.find(layout):
+    with locks.cluster(layout, progress.say):
+        wanted = target.chosen(layout)
+        if isinstance(wanted, target.Local) and not leftovers.find(layout) and not leftovers.half_made(layout):
             progress.say("there is no cluster")
             return 0
-        teardown.tear_down(layout, progress)
+        wanted.down(progress)
     progress.say("the cluster is gone; images and programs stay in the cache")
     return 0
 
 
 def _status(layout: Layout, arguments: argparse.Namespace, _progress: Progress) -> int:
-    up = local.is_up(layout)
+    wanted = target.chosen(layout)
+    state = wanted.state()
+    up = all(state.values())
+    if arguments.json:
+        print(json.dumps({"up": up, **(wanted.handle().document() if up else {})}, indent=2))
+        return 0 if up else 1
     if arguments.kubeconfig:
         print(layout.kubeconfig)
         return 0 if up else 1
-    print(f"cluster:    {'up' if up else 'not up'} ({layout.cluster})")
-    for name, runs in local.running(layout).items():
-        print(f"  {name:<24} {'runs' if runs else 'does not run'}")
+    print(f"cluster: {'up' if up else 'not up'} ({layout.cluster})")
+    for name, is_so in state.items():
+        print(f"  {name:<24} {'yes' if is_so else 'no'}")
     if up:
-        print(f"kubeconfig: {layout.kubeconfig}")
-        print(f"Prometheus: {prometheus.URL_IN_CLUSTER} for pods, {prometheus.URL_ON_THIS_MACHINE} on this machine")
-        print(f"audit log:  {layout.audit_log}")
-        present = images.in_containerd(layout)
+        for name, value in wanted.handle().document().items():
+            print(f"{name + ':':<22} {value}")
         for name in images.IMAGES:
-            try:
-                wanted = images.reference(layout, name)
-            except StepError as error:
-                print(f"image {name}: {error}")
-                continue
-            print(f"image {wanted} {'is loaded' if wanted in present else 'is not loaded'}")
+            print(f"{'image ' + name + ':':<22} {_image_state(layout, wanted, name)}")
     return 0 if up else 1
 
 
+def _image_state(layout: Layout, wanted: target.Target, name: str) -> str:
+    try:
+        reference = images.reference(layout, name)
+    except StepError as error:
+        return str(error)
+    if not isinstance(wanted, target.Local):
+        return reference
+    return f"{reference} ({'loaded' if reference in images.in_containerd(layout) else 'not loaded'})"
+
+
 def _images(layout: Layout, arguments: argparse.Namespace, progress: Progress) -> int:
+    names = tuple(arguments.names)
     if arguments.reference:
-        for name in arguments.names:
-            print(images.reference(layout, name))
-        return 0
-    commands = Commands(layout, logs=layout.cache / "logs")
-    if local.is_up(layout):
-        images.bring(layout, commands, tuple(arguments.names), progress)
-        return 0
-    for name in arguments.names:
-        progress.say(f"start: image {name}")
-        wanted, built = images.build(layout, commands, name)
-        progress.say(f"done:  image {name}: {wanted}{', built' if built else ''}; not loaded: the cluster is not up")
+        found = {name: images.reference(layout, name) for name in names}
+    else:
+        quiet = Progress(write=lambda line: print(line, file=sys.stderr, flush=True)) if arguments.json else progress
+        found = target.chosen(layout).bring(names, quiet)
+    if arguments.json:
+        print(json.dumps(found, indent=2))
+    elif arguments.reference:
+        print("\n".join(found.values()))
     return 0
 
 
@@ -97,10 +93,12 @@ def _parser() -> argparse.ArgumentParser:
     down.set_defaults(run=_down)
     status = commands.add_parser("status", help="say what runs; exit status 0 when the cluster is up")
     status.add_argument("--kubeconfig", action="store_true", help="print the path of the kubeconfig only")
+    status.add_argument("--json", action="store_true", help="print how to use the cluster, for programs")
     status.set_defaults(run=_status)
     bring = commands.add_parser("images", help="build images and load them into the running cluster")
     bring.add_argument("names", nargs="+", metavar="NAME")
     bring.add_argument("--reference", action="store_true", help="only print the references, build nothing")
+    bring.add_argument("--json", action="store_true", help="print the references by name, for programs")
     bring.set_defaults(run=_images)
     return parser
 

@@ -14,6 +14,7 @@ from tests.cluster.processes import Daemon, end, output, running_pid, start, wai
 
 NAMESPACE = "k8s.io"
 _CRI = "io.containerd.grpc.v1.cri"
+CONTENT = "io.containerd.content.v1.content"
 # Fixed in containerd's source: the sockets of its shims lie here, whatever `state` says.
 SHIM_SOCKETS = Path("/run/containerd/s")
 
@@ -111,6 +112,8 @@ def purge(layout: Layout) -> None:
         # Files of CRI's own about sandboxes and containers: host names, resolv.conf.
         for name in ("sandboxes", "containers"):
             shutil.rmtree(layout.containerd_root / _CRI / name, ignore_errors=True)
+        # Halves of blobs whose import was killed.
+        shutil.rmtree(layout.containerd_root / CONTENT / "ingest", ignore_errors=True)
         _start(layout, "containerd-purge", None)
         try:
             for container in ctr(layout, "containers", "list", "--quiet").split():

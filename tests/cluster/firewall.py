@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -33,7 +34,7 @@ def parse_save(text: str) -> list[Table]:
         elif line.startswith(":") and _OURS.match(line[1:]):
             chains.append(line[1:].split()[0])
         elif line.startswith("-A "):
-            words = line.split()
+            words = shlex.split(line)  # a comment is one word, whatever it holds
             target = next((words[i + 1] for i, word in enumerate(words[:-1]) if word in ("-j", "-g")), "")
             if not _OURS.match(words[1]) and _OURS.match(target):
                 rules.append(line)

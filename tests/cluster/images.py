@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.cluster import buildah, oci
+from tests.cluster import buildah, locks, oci
 from tests.cluster.containerd import ctr
 from tests.cluster.layout import Layout
 from tests.cluster.processes import Commands
@@ -115,15 +113,6 @@ def _base_recipe(target: str | Path) -> list[str]:
     ]  # fmt: skip
 
 
-@contextmanager
-def image_store(layout: Layout) -> Iterator[None]:
-    """Only one process works on the image store at a time; another one waits."""
-    layout.cache.mkdir(parents=True, exist_ok=True)
-    with (layout.cache / "images.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
 def build_base(layout: Layout, commands: Commands) -> bool:
     """Makes the base image unless it is there; whether it had to be made."""
     name = base_reference()
@@ -145,7 +134,7 @@ def build_base(layout: Layout, commands: Commands) -> bool:
 
 def build(layout: Layout, commands: Commands, name: str) -> tuple[str, bool]:
     """Builds an image unless one of the same content is there; its reference, and whether it had to be built."""
-    with image_store(layout):
+    with locks.images(layout):
         return _build(layout, commands, name)
 
 
@@ -186,7 +175,7 @@ def in_containerd(layout: Layout) -> set[str]:
 
 def load(layout: Layout, commands: Commands, name: str, wanted: str) -> bool:
     """Brings a built image into the cluster unless it is there, and prunes older ones; whether it was brought."""
-    with image_store(layout):
+    with locks.images(layout):
         if wanted in in_containerd(layout):
             return False
         _load(layout, commands, name, wanted)
@@ -223,7 +212,7 @@ def load_pause(layout: Layout, program: Path) -> str:
     digest = hashlib.sha256(program.read_bytes()).hexdigest()[:12]
     name = f"{REGISTRY}/pause:{digest}"
     directory = _layout_directory(layout)
-    with image_store(layout):
+    with locks.images(layout):
         index = oci.read_index(directory)
         if name not in index:
             kept = {tag: found for tag, found in index.items() if not tag.startswith(f"{REGISTRY}/pause:")}
@@ -238,13 +227,14 @@ def import_pause(layout: Layout, name: str) -> None:
         oci.import_image(layout, directory, name, oci.read_index(directory)[name])
 
 
-def bring(layout: Layout, commands: Commands, names: tuple[str, ...], progress: Progress) -> dict[str, str]:
-    """Builds and loads the named images into the running cluster; their references by name."""
+def bring(
+    layout: Layout, commands: Commands, names: tuple[str, ...], progress: Progress, *, loading: bool
+) -> dict[str, str]:
+    """Builds the named images, and loads them into the running cluster when asked to; their references by name."""
     found: dict[str, str] = {}
     for name in names:
         progress.say(f"start: image {name}")
-        wanted, built = build(layout, commands, name)
-        loaded = load(layout, commands, name, wanted)
-        progress.say(f"done:  image {name}: {wanted}{', built' if built else ''}{', loaded' if loaded else ''}")
-        found[name] = wanted
+        found[name], built = build(layout, commands, name)
+        loaded = loading and load(layout, commands, name, found[name])
+        progress.say(f"done:  image {name}: {found[name]}{', built' if built else ''}{', loaded' if loaded else ''}")
     return found

@@ -111,6 +111,20 @@ def recorded(layout: Layout) -> Before | None:
     return Before(outside=tuple(content["outside"]), settings=dict(content["settings"]))
 
 
+def half_made(layout: Layout) -> list[Path]:
+    """What commands that were killed left half done in the cache."""
+    patterns = (
+        "tmp",
+        "bin/*.part",
+        "go/*.modules",
+        "oci/index.json.part",
+        "oci/oci-put-blob*",
+        "oci/blobs/sha256/*.part",
+        "oci/blobs/sha256/*.link",
+    )
+    return sorted(path for pattern in patterns for path in layout.cache.glob(pattern))
+
+
 def new_outside(layout: Layout) -> list[str]:
     """Fixed places that exist now and did not before `up`."""
     before = recorded(layout)
@@ -119,7 +133,10 @@ def new_outside(layout: Layout) -> list[str]:
 
 
 def find(layout: Layout) -> list[str]:
-    """Everything of this cluster that is on the machine now, one line each; an empty list after `down`."""
+    """Everything of this cluster that is on the machine now, one line each; an empty list after `down`.
+
+    What killed commands left half done in the cache does not count: it is no cluster, and goes with the next one.
+    """
     found = [f"process {pid} ({_command(pid)})" for pid in own_processes(layout)]
     found += [f"mount {point}" for point in mounts(layout)]
     found += [f"interface {name}" for name in [*network.bridge_ports(), *([BRIDGE] if network.bridge_exists() else [])]]
@@ -134,7 +151,7 @@ def find(layout: Layout) -> list[str]:
     found += [f"file {place}" for place in new_outside(layout)]
     if containerd.is_dirty(layout):
         found.append(f"containers in the image store {layout.containerd_root}")
-    found += [f"file {path}" for path in (layout.cluster, layout.cache / "tmp") if path.exists()]
+    found += [f"file {path}" for path in [layout.cluster] if path.exists()]
     return found
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-from pathlib import Path
 
 from tests.cluster import (
     agent,
@@ -146,14 +145,6 @@ class Up:
 
 def up(layout: Layout, names: tuple[str, ...], progress: Progress) -> None:
     """Brings the cluster up with the named images, or completes what is there."""
-    for name in names:
-        images.image(name)
     check_machine(layout)
     prepare(layout, progress)
     Up(layout, progress, names).run()
-    progress.say(f"the cluster is up; kubeconfig: {layout.kubeconfig}")
-
-
-def log_of(layout: Layout, name: str) -> Path:
-    """A daemon's log file."""
-    return layout.logs / f"{name}.log"

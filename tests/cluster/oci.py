@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from tests.cluster.containerd import NAMESPACE, ctr
+from tests.cluster.containerd import CONTENT, NAMESPACE, ctr
 from tests.cluster.layout import Layout
 from tests.cluster.processes import environment
 from tests.cluster.steps import StepError
@@ -170,7 +170,7 @@ def import_image(layout: Layout, directory: Path, name: str, manifest: Descripto
 
 def share_blobs(directory: Path, containerd_root: Path, digests: Iterable[str]) -> None:
     """Makes a layout's blobs hard links to containerd's: both treat them as immutable, and one copy is enough."""
-    store = containerd_root / "io.containerd.content.v1.content"
+    store = containerd_root / CONTENT
     for digest in digests:
         ours, theirs = blob_path(directory, digest), blob_path(store, digest)
         if not theirs.exists() or not ours.exists() or ours.samefile(theirs):

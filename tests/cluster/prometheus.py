@@ -33,39 +33,23 @@ _CONTAINER_METRICS = (
 )
 
 
-def configuration(layout: Layout, interval: str) -> dict[str, object]:
-    """prometheus.yml. Pods are found and labelled as the community's Prometheus chart does it."""
-    pki = layout.pki
-    tls = {
-        "ca_file": str(pki / "ca.crt"),
-        "cert_file": str(pki / "prometheus.crt"),
-        "key_file": str(pki / "prometheus.key"),
-    }
+def _pods(discovery: dict[str, object]) -> dict[str, object]:
+    """Annotated pods, found and labelled as the community's Prometheus chart does it."""
     annotation = "__meta_kubernetes_pod_annotation_prometheus_io_"
-    pods = {
+
+    def copy(source: str, target: str, regex: str = "(.*)") -> dict[str, object]:
+        return {"source_labels": [source], "action": "replace", "regex": regex, "target_label": target}
+
+    phase = "__meta_kubernetes_pod_phase"
+    return {
         "job_name": "kubernetes-pods",
         "honor_labels": True,
-        # The same labels as kubernetes_sd_configs gives, which Debian builds Prometheus without.
-        "file_sd_configs": [{"files": [str(targets_file(layout))], "refresh_interval": "30s"}],
+        **discovery,
         "relabel_configs": [
             {"source_labels": [f"{annotation}scrape"], "action": "keep", "regex": "true"},
-            {
-                "source_labels": ["__meta_kubernetes_pod_phase"],
-                "action": "drop",
-                "regex": "Pending|Succeeded|Failed|Completed",
-            },
-            {
-                "source_labels": [f"{annotation}scheme"],
-                "action": "replace",
-                "regex": "(https?)",
-                "target_label": "__scheme__",
-            },
-            {
-                "source_labels": [f"{annotation}path"],
-                "action": "replace",
-                "regex": "(.+)",
-                "target_label": "__metrics_path__",
-            },
+            {"source_labels": [phase], "action": "drop", "regex": "Pending|Succeeded|Failed|Completed"},
+            copy(f"{annotation}scheme", "__scheme__", "(https?)"),
+            copy(f"{annotation}path", "__metrics_path__", "(.+)"),
             {
                 "source_labels": [f"{annotation}port", "__meta_kubernetes_pod_ip"],
                 "action": "replace",
@@ -74,28 +58,63 @@ def configuration(layout: Layout, interval: str) -> dict[str, object]:
                 "target_label": "__address__",
             },
             {"action": "labelmap", "regex": "__meta_kubernetes_pod_label_(.+)"},
-            *(
-                {"source_labels": [f"__meta_kubernetes_{source}"], "action": "replace", "target_label": target}
-                for source, target in (("namespace", "namespace"), ("pod_name", "pod"), ("pod_node_name", "node"))
-            ),
+            copy("__meta_kubernetes_namespace", "namespace"),
+            copy("__meta_kubernetes_pod_name", "pod"),
+            copy("__meta_kubernetes_pod_node_name", "node"),
         ],
     }
-    containers = {
+
+
+def _containers(discovery: dict[str, object], relabelling: list[dict[str, object]]) -> dict[str, object]:
+    """The kubelet's own metrics of containers; they bring their namespace and pod labels along."""
+    return {
         "job_name": "kubernetes-nodes-cadvisor",
         "honor_labels": True,
         "scheme": "https",
         "metrics_path": "/metrics/cadvisor",
-        "tls_config": tls,
-        "static_configs": [{"targets": [f"{NODE_ADDRESS}:10250"], "labels": {"node": NODE_NAME}}],
-        "metric_relabel_configs": [
-            {"source_labels": ["__name__"], "action": "keep", "regex": _CONTAINER_METRICS},
-        ],
+        **discovery,
+        "relabel_configs": relabelling,
+        "metric_relabel_configs": [{"source_labels": ["__name__"], "action": "keep", "regex": _CONTAINER_METRICS}],
     }
-    itself = {"job_name": "prometheus", "static_configs": [{"targets": [_LISTEN]}]}
-    return {
-        "global": {"scrape_interval": interval, "scrape_timeout": interval, "evaluation_interval": interval},
-        "scrape_configs": [pods, containers, itself],
+
+
+def _document(interval: str, jobs: list[dict[str, object]]) -> dict[str, object]:
+    times = {"scrape_interval": interval, "scrape_timeout": interval, "evaluation_interval": interval}
+    return {"global": times, "scrape_configs": jobs}
+
+
+def configuration(layout: Layout, interval: str) -> dict[str, object]:
+    """prometheus.yml of the local cluster."""
+    pki = layout.pki
+    tls = {
+        "ca_file": str(pki / "ca.crt"),
+        "cert_file": str(pki / "prometheus.crt"),
+        "key_file": str(pki / "prometheus.key"),
     }
+    # The same labels as kubernetes_sd_configs gives, which Debian builds Prometheus without.
+    found = {"file_sd_configs": [{"files": [str(targets_file(layout))], "refresh_interval": "30s"}]}
+    kubelet = {"targets": [f"{NODE_ADDRESS}:10250"], "labels": {"node": NODE_NAME}}
+    itself: dict[str, object] = {"job_name": "prometheus", "static_configs": [{"targets": [_LISTEN]}]}
+    containers = _containers({"tls_config": tls, "static_configs": [kubelet]}, [])
+    return _document(interval, [_pods(dict(found)), containers, itself])
+
+
+def configuration_in_a_pod(interval: str) -> dict[str, object]:
+    """prometheus.yml for a Prometheus that runs in the cluster under a service account of its own."""
+    account = "/var/run/secrets/kubernetes.io/serviceaccount"
+    nodes: dict[str, object] = {
+        "kubernetes_sd_configs": [{"role": "node"}],
+        "authorization": {"credentials_file": f"{account}/token"},
+        # Kubelets often serve a certificate that they signed themselves.
+        "tls_config": {"ca_file": f"{account}/ca.crt", "insecure_skip_verify": True},
+    }
+    node = {"source_labels": ["__meta_kubernetes_node_name"], "action": "replace", "target_label": "node"}
+    return _document(interval, [_pods({"kubernetes_sd_configs": [{"role": "pod"}]}), _containers(nodes, [dict(node)])])
+
+
+def interval() -> str:
+    """How often to scrape: TRIMTAB_SCRAPE_INTERVAL, or 5 s."""
+    return os.environ.get("TRIMTAB_SCRAPE_INTERVAL") or "5s"
 
 
 def manifests() -> str:
@@ -146,8 +165,7 @@ def start_prometheus(layout: Layout) -> None:
     """Starts Prometheus, or has it read a changed configuration, and waits until it serves."""
     apply(layout, roles.manifests(USER, [{"apiGroups": [""], "resources": ["nodes/metrics"], "verbs": ["get"]}]))
     apply(layout, manifests())
-    interval = os.environ.get("TRIMTAB_SCRAPE_INTERVAL", "5s")
-    text = yaml.safe_dump(configuration(layout, interval), sort_keys=False)
+    text = yaml.safe_dump(configuration(layout, interval()), sort_keys=False)
     changed = write_if_changed(layout.config / "prometheus.yml", text)
     pid = running_pid(layout, "prometheus")
     if pid is None:

@@ -4,13 +4,13 @@ end every process, then remove what is found, and look again.
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
-from tests.cluster import cgroups, containerd, firewall, leftovers, network, node
+from tests.cluster import cgroups, containerd, firewall, leftovers, locks, network, node
 from tests.cluster.layout import Layout
 from tests.cluster.processes import end
 from tests.cluster.steps import Progress
@@ -62,14 +62,13 @@ def _remove_outside_files(layout: Layout) -> None:
         path.unlink(missing_ok=True)
     containerd.remove_dead_sockets()
     for place in leftovers.new_outside(layout):
-        path = Path(place)
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
+        _delete(Path(place))
 
 
-def _delete_tree(path: Path) -> None:
+def _delete(path: Path) -> None:
+    if not path.is_dir() or path.is_symlink():
+        path.unlink(missing_ok=True)
+        return
     # A mount below would let this delete files of another file system: nothing is deleted while there is one.
     if leftovers.mounts_below([path.resolve()], Path("/proc/self/mountinfo").read_text()):
         raise LeftoversError(f"something is still mounted below {path}")
@@ -79,6 +78,12 @@ def _delete_tree(path: Path) -> None:
 def tear_down(layout: Layout, progress: Progress | None = None) -> None:
     """Removes the cluster of this layout; LeftoversError names what could not be removed. The cache stays."""
     say = progress.say if progress else (lambda _text: None)
+    # Whoever builds an image just now may finish; what a killed one left running is ended below.
+    with locks.images(layout, say):
+        _tear_down(layout, say)
+
+
+def _tear_down(layout: Layout, say: Callable[[str], None]) -> None:
     say("ending processes")
     _end_processes(layout)
     say("removing mounts, interfaces, packet filter chains and cgroups")
@@ -96,9 +101,9 @@ def tear_down(layout: Layout, progress: Progress | None = None) -> None:
         network.restore_settings(before.settings)
     say("removing files")
     _remove_outside_files(layout)
-    for path in (layout.cache / "tmp", layout.cluster):
-        with contextlib.suppress(FileNotFoundError):
-            _delete_tree(path)
+    for path in leftovers.half_made(layout):
+        _delete(path)
+    _delete(layout.cluster)
     found = leftovers.find(layout)
     if found:
         raise LeftoversError("these could not be removed:\n  " + "\n  ".join(found))
