@@ -124,8 +124,8 @@ def wide(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
 
 
 @pytest.fixture(scope="module")
-def wide_throughput(wide: Pair) -> dict[str, float]:
-    return {name: load(engine, SHORT, requests=96).tokens_per_second for name, engine in wide.both()}
+def wide_load(wide: Pair) -> dict[str, Loaded]:
+    return {name: load(engine, SHORT, requests=80) for name, engine in wide.both()}
 
 
 # --- command lines ---
@@ -247,7 +247,7 @@ def test_the_other_pages_have_the_same_shape(wide: Pair) -> None:
 
 # --- load ---
 
-SHORT = Workload(prompt_tokens=Lengths.parse("64"), output_tokens=Lengths.parse("48"), seed=1)
+SHORT = Workload(prompt_tokens=Lengths.parse("64"), output_tokens=Lengths.parse("32"), seed=1)
 LONG = Workload(prompt_tokens=Lengths.parse("256"), output_tokens=Lengths.parse("140"), seed=2)
 
 
@@ -263,6 +263,11 @@ class Loaded:
     most_waiting: float
     most_running: float
 
+    @property
+    def tokens_per_step(self) -> float:
+        """Output tokens per engine step: how many sequences ran together; no clock is in it."""
+        return self.engine[COUNTERS[1]] / self.engine[COUNTERS[9]]
+
 
 COUNTERS = (
     'vllm:request_success_total{engine="0",finished_reason="length",model_name="m75"}',
@@ -274,6 +279,7 @@ COUNTERS = (
     'vllm:e2e_request_latency_seconds_count{engine="0",model_name="m75"}',
     'vllm:inter_token_latency_seconds_count{engine="0",model_name="m75"}',
     'vllm:request_generation_tokens_sum{engine="0",model_name="m75"}',
+    'vllm:iteration_tokens_total_count{engine="0",model_name="m75"}',
 )
 RUNNING = 'vllm:num_requests_running{engine="0",model_name="m75"}'
 WAITING = 'vllm:num_requests_waiting{engine="0",model_name="m75"}'
@@ -325,19 +331,23 @@ async def _load(engine: Engine, workload: Workload, requests: int) -> Loaded:
 
 
 def check_conservation(loaded: Loaded) -> None:
-    success, generation, prompt, _, _, first_tokens, latencies, gaps, sizes = (loaded.engine[name] for name in COUNTERS)
+    counted = [loaded.engine[name] for name in COUNTERS[:9]]
+    success, generation, prompt, _, _, first_tokens, latencies, gaps, sizes = counted
     assert success == first_tokens == latencies == loaded.succeeded
     assert generation == sizes == loaded.output_tokens
     assert prompt == loaded.prompt_tokens
     assert gaps == generation - success
 
 
-def test_every_request_and_token_is_counted_once_and_small_caches_preempt(wide: Pair) -> None:
+def test_every_request_and_token_is_counted_once_and_small_caches_preempt(
+    wide: Pair,
+) -> None:
     loaded = {name: load(engine, LONG, requests=32) for name, engine in wide.both()}
     for outcome in loaded.values():
         check_conservation(outcome)
         assert outcome.most_running <= 16
     preempted = {name: outcome.engine[COUNTERS[3]] for name, outcome in loaded.items()}
+    print("preemptions:", preempted)
     assert min(preempted.values()) > 0, preempted
     assert 1 / 3 <= preempted["emulator"] / preempted["vllm"] <= 3, preempted
 
@@ -354,7 +364,8 @@ def test_a_repeated_prompt_hits_the_prefix_cache_by_whole_blocks(wide: Pair) -> 
 
 
 def test_one_sequence_at_a_time_costs_about_as_much_on_both(
-    wide_throughput: dict[str, float], tmp_path_factory: pytest.TempPathFactory
+    wide_load: dict[str, Loaded],
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     logs = tmp_path_factory.mktemp("narrow")
     ratios = {}
@@ -364,18 +375,23 @@ def test_one_sequence_at_a_time_costs_about_as_much_on_both(
     )
     for name, server in zip(("vllm", "emulator"), servers, strict=True):
         with server as engine:
-            loaded = load(engine, SHORT, requests=32)
+            loaded = load(engine, SHORT, requests=24)
         check_conservation(loaded)
-        assert (loaded.most_running, loaded.most_waiting) == (1, 15)
-        ratios[name] = wide_throughput[name] / loaded.tokens_per_second
-    assert min(ratios.values()) > 2, ratios
-    assert 0.5 <= ratios["emulator"] / ratios["vllm"] <= 2, ratios
+        assert (loaded.most_running, loaded.most_waiting, loaded.tokens_per_step) == (1, 15, 1)
+        ratios[name] = wide_load[name].tokens_per_second / loaded.tokens_per_second
+    print("throughput of 16 sequences over 1:", ratios)
+    # Two runs at different moments of a busy machine: the throughputs agree roughly, the batches closely.
+    assert min(ratios.values()) > 1.5, ratios
+    assert 1 / 3 <= ratios["emulator"] / ratios["vllm"] <= 3, ratios
+    together = {name: loaded.tokens_per_step for name, loaded in wide_load.items()}
+    print("output tokens per step:", together)
+    assert together["emulator"] == pytest.approx(together["vllm"], rel=0.25), together
 
 
 def test_metrics_have_the_same_names_kinds_labels_and_buckets_after_load(
-    wide: Pair, wide_throughput: dict[str, float]
+    wide: Pair, wide_load: dict[str, Loaded]
 ) -> None:
-    assert set(wide_throughput) == {"vllm", "emulator"}
+    assert set(wide_load) == {"vllm", "emulator"}
     real, emulated = (families(engine.get("/metrics")) for _, engine in wide.both())
     assert set(emulated) == set(real)
     for name, family in real.items():
