@@ -80,6 +80,16 @@ class Attempt:
 
 
 @dataclass(frozen=True, slots=True)
+class Decision:
+    """How the current trial ends, decided and not yet carried out; it becomes part of the Attempt."""
+
+    outcome: Reason  # Promoted, RolledBack, Abandoned, Superseded, Withdrawn
+    reason: Reason
+    message: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
 class RolloutState:
     """Persisted. `since`: when the phase began; `holding`: why the phase does not move on, for people."""
 
@@ -96,6 +106,12 @@ class RolloutState:
     user_config: EngineConfig = field(default_factory=EngineConfig)  # what the spec asked for when last adopted
     user_template: str = ""
     holding: str = ""
+    decision: Decision | None = None  # of the current trial, from the verdict until the Attempt is written
+    moved: bool = False  # the stable workload has been asked to give way in this trial, so a rollback must restore it
+    previous_user_config: EngineConfig = field(default_factory=EngineConfig)  # user_config, as it was for `previous`
+    previous_user_template: str = ""
+    paused_at: float | None = None  # time in a pause does not count against a deadline
+    plan_starts: tuple[float, ...] = ()  # when Trimtab's own trials of the last day began, newest first, bounded
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +123,8 @@ class RevisionFacts:
     pods: tuple[PodFacts, ...] = ()
     message: str = ""  # why the workload cannot create pods, e.g. an exceeded quota
     settled: bool = True  # False while the workload itself is still rolling its own template (adopted targets)
+    owned: bool = True  # False for the user's own workload, which is the stable revision of an adopted target
+    runs: str = ""  # adopted target: the revision that its template now asks for; empty: `revision` itself
 
     @property
     def ready(self) -> int:
@@ -169,7 +187,11 @@ class RolloutFacts:
 
 @dataclass(frozen=True, slots=True)
 class EnsureRevision:
-    """A workload for this configuration exists with this many replicas. Replicas None: whoever owns them decides."""
+    """A workload for this configuration exists with this many replicas.
+
+    Replicas None: whoever owns them decides, and a number that we set earlier stays until another writer owns the field.
+    For the stable revision of an adopted target there is nothing to do.
+    """
 
     revision: str
     config: EngineConfig
@@ -179,7 +201,7 @@ class EnsureRevision:
 
 @dataclass(frozen=True, slots=True)
 class RemoveRevision:
-    """The workload of this revision goes; only asked for when it has no replicas left."""
+    """The workload of this revision goes: it has no replicas left, or no state knows it and no capacity rests on it."""
 
     revision: str
 
