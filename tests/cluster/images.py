@@ -50,7 +50,7 @@ IMAGES: Mapping[str, Image] = {
         ),
     ),
     "engine-demo": Image("engine_image/Dockerfile.demo", ("tests/models/make_llama.py",), on="engine"),
-    "testkit": Image("tests/testkit/Dockerfile", ("tests/testkit",)),
+    "testkit": Image("tests/testkit/Dockerfile", ("tests/testkit", "engine_image/bin", "engine_image/trimtab_engine")),
 }
 
 

@@ -134,6 +134,14 @@ def test_a_gpu_profile_has_the_defaults_of_a_gpu(tmp_path: Path) -> None:
     assert read.profile.base_seconds == 0.01
 
 
+def test_the_environment_stands_in_for_the_emulators_own_options_and_flags_win() -> None:
+    environment = {"EMULATOR_PROFILE": '{"platform": "cuda"}', "EMULATOR_SPEED": "3", "EMULATOR_STARTUP_SECONDS": "9"}
+    read = parse(["serve", "m", "--emulator-startup-seconds", "2"], environment)
+    assert (read.profile.platform, read.speed, read.startup_seconds) == ("cuda", 3.0, 2.0)
+    with pytest.raises(ConfigRefusedError, match="EMULATOR_SPEED"):
+        parse(["serve", "m"], {"EMULATOR_SPEED": "fast"})
+
+
 def test_an_unknown_key_in_a_profile_is_named(tmp_path: Path) -> None:
     profile = tmp_path / "bad.json"
     profile.write_text('{"base_second": 1}')

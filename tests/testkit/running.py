@@ -140,7 +140,7 @@ async def emulator_here(
     """An emulator in the running event loop; yields its address. `faults` are `EMULATOR_*` variables."""
     port = free_port()
     own = ["--host", "127.0.0.1", "--port", str(port), "--emulator-speed", str(speed)]
-    config = parse(["serve", MODEL_NAME, *own, *arguments])
+    config = parse(["serve", MODEL_NAME, *own, *arguments], faults)
     stop, ready = asyncio.Event(), asyncio.Event()
     played: Faults = read_faults(faults or {}, config.flags)
     serving = asyncio.create_task(serve(config, played, stop=stop, ready=ready))

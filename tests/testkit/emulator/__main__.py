@@ -88,7 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(ENGINE_VERSION)
         return 0
     try:
-        config = parse(given)
+        config = parse(given, os.environ)
         faults = read_faults(os.environ, config.flags)
     except ConfigRefusedError as refused:
         if refused.late:
@@ -125,10 +125,11 @@ def _wait_as_loading(arguments: Sequence[str]) -> None:
     """Late refusals take as long as a start does."""
     import time
 
-    from .flags import build_parser, normalise
+    from .flags import build_parser, from_environment, normalise
 
     namespace, _ = build_parser().parse_known_args(normalise(arguments))
-    time.sleep(max(0.0, namespace.emulator_startup_seconds))
+    given = namespace.emulator_startup_seconds
+    time.sleep(max(0.0, from_environment(os.environ).get("emulator_startup_seconds", 1.0) if given is None else given))
 
 
 if __name__ == "__main__":

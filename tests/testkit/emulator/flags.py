@@ -14,11 +14,11 @@ from __future__ import annotations
 import argparse
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 
-from .config import EngineConfig, resolve
+from .config import ConfigRefusedError, EngineConfig, resolve
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)([kKmMgGtT])")
 _DECIMAL = {"k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
@@ -71,9 +71,9 @@ def build_parser() -> argparse.ArgumentParser:
     for row in known_flags():
         _add(serve, row)
     own = serve.add_argument_group("emulator", "options that only the emulator has")
-    own.add_argument("--emulator-profile", metavar="FILE", help="coefficients of machine and model (JSON)")
-    own.add_argument("--emulator-speed", type=float, default=1.0, help="this many times faster than the profile")
-    own.add_argument("--emulator-startup-seconds", type=float, default=1.0, help="seconds until the port is open")
+    own.add_argument("--emulator-profile", metavar="FILE|JSON", help="coefficients of machine and model")
+    own.add_argument("--emulator-speed", type=float, help="this many times faster than the profile (1)")
+    own.add_argument("--emulator-startup-seconds", type=float, help="seconds until the port is open (1)")
     return parser
 
 
@@ -136,8 +136,11 @@ def _nest(target: dict[str, Any], path: list[str], text: str) -> None:
         target[path[-1]] = text
 
 
-def parse(arguments: Sequence[str]) -> EngineConfig:
+def parse(arguments: Sequence[str], environment: Mapping[str, str] | None = None) -> EngineConfig:
     """The configuration of `vllm serve ...`; `arguments` begin after the program's name.
+
+    `EMULATOR_PROFILE`, `EMULATOR_SPEED` and `EMULATOR_STARTUP_SECONDS` stand in for the emulator's own options, for
+    pod templates whose arguments belong to somebody else; `VLLM_API_KEY` is read as by the engine.
 
     Raises:
         SystemExit: code 2, from the parser, after its message on standard error.
@@ -148,4 +151,23 @@ def parse(arguments: Sequence[str]) -> EngineConfig:
     if namespace.subparser != "serve":
         parser.print_help()
         raise SystemExit(0)
-    return resolve({k: v for k, v in vars(namespace).items() if v is not None})
+    flags = {name: value for name, value in vars(namespace).items() if value is not None}
+    return resolve({**from_environment(environment or {}), **flags})
+
+
+def from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
+    """Values of options that were given as environment variables.
+
+    Raises:
+        ConfigRefusedError: a value cannot be read.
+    """
+    found: dict[str, Any] = {}
+    for name, kind in (("PROFILE", str), ("SPEED", float), ("STARTUP_SECONDS", float)):
+        if text := environment.get(f"EMULATOR_{name}", ""):
+            try:
+                found[f"emulator_{name.lower()}"] = kind(text)
+            except ValueError as error:
+                raise ConfigRefusedError(f"ValueError: EMULATOR_{name}: {error}") from error
+    if key := environment.get("VLLM_API_KEY", ""):
+        found["api_key"] = [key]
+    return found

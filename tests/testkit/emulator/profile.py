@@ -6,7 +6,8 @@
 The default is fitted to a 76 M parameter Llama on vLLM 0.32, one CPU thread (bfloat16). It reproduces the measured
 output rate of the closed loop of 32 clients with 64 tokens in and out within 10 % for 1 to 32 sequences, and the
 99th percentile of the time between tokens within 10 % for token budgets of 64 to 2048.
-Another profile is a JSON file with the same keys (`--emulator-profile FILE`); what it leaves out keeps its default.
+Another profile is a JSON object with the same keys, as a file or as text (`--emulator-profile`, `EMULATOR_PROFILE`);
+what it leaves out keeps its default.
 """
 
 from __future__ import annotations
@@ -121,7 +122,7 @@ class Profile:
 
 
 def load_profile(path: str | None, model: str) -> Profile:
-    """The profile of a run: the default, then the file at `path`, then the shape in the model folder's config.json.
+    """The profile of a run: the default, then `path` (a file or the JSON itself), then the model folder's config.json.
 
     Raises:
         ValueError: the file is no JSON object or has an unknown key.
@@ -129,7 +130,7 @@ def load_profile(path: str | None, model: str) -> Profile:
     """
     profile = Profile()
     if path:
-        data = json.loads(Path(path).read_text(encoding="utf-8"))
+        data = json.loads(path if path.lstrip().startswith("{") else Path(path).read_text(encoding="utf-8"))
         if not isinstance(data, dict):
             raise ValueError(f"{path}: a profile is a JSON object")
         profile = _overlay(profile, data, path)
