@@ -1,0 +1,94 @@
+"""`engine.config`: the neutral knobs with their types.
+
+The bounds are wide on purpose: they refuse what no engine can mean (a negative number, a string of a page), not what
+one engine version refuses on one machine. That is found by the catalogue, or by the canary that does not start.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field, StringConstraints
+
+from trimtab.api.v1alpha1.base import ApiModel, Count, Flag, Percent, Positive
+from trimtab.model.config import EngineConfig, KnobValue
+
+Choice = Annotated[str, StringConstraints(min_length=1, max_length=63, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+Parallel = Annotated[int, Field(strict=True, ge=1, le=1024)]
+Level = Annotated[int, Field(strict=True, ge=0, le=3)]
+
+
+class EngineKnobs(ApiModel):
+    """The engine's configuration in neutral knobs. A knob that is absent has the engine's own default."""
+
+    max_num_seqs: Count | None = None
+    """The largest number of sequences in one step of the engine."""
+    max_num_active_seqs: Count | None = None
+    """The largest number of sequences that run at once, at most maxNumSeqs."""
+    max_num_batched_tokens: Count | None = None
+    """The largest number of tokens in one step of the engine."""
+    max_num_scheduled_tokens: Count | None = None
+    """The largest number of tokens that one step schedules, at most maxNumBatchedTokens."""
+    max_num_queued_reqs: Count | None = None
+    """How many requests the engine holds before it refuses further ones."""
+    max_model_len: Count | None = None
+    """The longest context, prompt and output together, in tokens."""
+    long_prefill_token_threshold: Count | None = None
+    """The largest part of one long prompt in a step while others wait, in tokens; 0 is without bound."""
+    enable_chunked_prefill: Flag | None = None
+    """Whether prompts are computed in parts, between the steps of running requests."""
+    enable_prefix_caching: Flag | None = None
+    """Whether the KV cache of equal beginnings of prompts is used again."""
+    scheduling_policy: Choice | None = None
+    """The order in which waiting requests are taken, such as fcfs or priority."""
+    gpu_memory_utilization_percent: Percent | None = None
+    """The share of the device's memory that the engine may take, in percent."""
+    kv_cache_memory_mebibytes: Count | None = None
+    """The size of the KV cache in MiB."""
+    kv_cache_dtype: Choice | None = None
+    """The type of the KV cache's numbers, such as auto or fp8."""
+    kv_offload_gibibytes: Count | None = None
+    """How much of the KV cache may be kept in the host's memory, in GiB."""
+    cpu_offload_gibibytes: Count | None = None
+    """How much of the weights is kept in the host's memory, in GiB."""
+    block_size: Positive | None = None
+    """Tokens in one block of the KV cache."""
+    quantization: Choice | None = None
+    """The method by which the weights are quantized, such as fp8, awq or gptq."""
+    dtype: Choice | None = None
+    """The type of the weights' and activations' numbers, such as auto, bfloat16 or float16."""
+    tensor_parallel_size: Parallel | None = None
+    """How many devices share each layer."""
+    pipeline_parallel_size: Parallel | None = None
+    """How many stages the layers are divided into."""
+    data_parallel_size: Parallel | None = None
+    """How many copies of the model one pod runs."""
+    speculative_method: Choice | None = None
+    """How tokens are guessed ahead, such as ngram."""
+    speculative_tokens: Count | None = None
+    """How many tokens are guessed ahead."""
+    enforce_eager: Flag | None = None
+    """Whether the model runs without compilation and without captured graphs."""
+    optimization_level: Level | None = None
+    """How much is compiled at start: 0 is nothing, 3 is everything."""
+
+    def to_config(self) -> EngineConfig:
+        """The knobs that are set, as the pure rooms know them."""
+        values: dict[str, KnobValue] = self.model_dump(by_alias=True, exclude_none=True)
+        return EngineConfig(values)
+
+
+KNOBS: tuple[str, ...] = tuple(sorted(str(info.alias) for info in EngineKnobs.model_fields.values()))
+
+
+def _kinds() -> dict[str, type]:
+    kinds: dict[str, type] = {}
+    for info in EngineKnobs.model_fields.values():
+        text = str(info.annotation)
+        kinds[str(info.alias)] = bool if "bool" in text else int if "int" in text else str
+    return kinds
+
+
+# Knob -> bool, int or str.
+KNOB_KINDS: dict[str, type] = _kinds()
+NUMBER_KNOBS: tuple[str, ...] = tuple(knob for knob in KNOBS if KNOB_KINDS[knob] is int)

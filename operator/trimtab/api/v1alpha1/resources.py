@@ -1,0 +1,88 @@
+"""The two resources as the API server hands them out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import ConfigDict, Field, field_validator
+
+from trimtab.api.v1alpha1.base import API_VERSION, ApiModel
+from trimtab.api.v1alpha1.plan import PlanSpec, PlanStatus
+from trimtab.api.v1alpha1.spec import Spec
+from trimtab.api.v1alpha1.status import Status
+
+PAUSED = "trimtab.dev/paused"
+ROLLBACK = "trimtab.dev/rollback"
+
+
+class Metadata(ApiModel):
+    """The part of the object's metadata that is used."""
+
+    model_config = ConfigDict(extra="ignore")
+    name: str
+    namespace: str = "default"
+    uid: str = ""
+    generation: int = 0
+    resource_version: str = ""
+    labels: dict[str, str] = Field(default_factory=dict)
+    annotations: dict[str, str] = Field(default_factory=dict)
+    creation_timestamp: str | None = None
+    deletion_timestamp: str | None = None
+    owner_references: tuple[Mapping[str, Any], ...] = ()
+
+    @field_validator("labels", "annotations", "owner_references", mode="before")
+    @classmethod
+    def _absent(cls, value: object) -> object:
+        return {} if value is None else value
+
+
+class LLMDeployment(ApiModel):
+    """An LLM that is served, with its service level objective and the bounds of its tuning.
+
+    `status` is kept as the API server gave it: a status that cannot be understood must not hide the spec.
+    `trimtab.api.convert.rollout_state_from` reads the part that matters.
+    """
+
+    model_config = ConfigDict(extra="ignore")
+    api_version: str = API_VERSION
+    kind: str = "LLMDeployment"
+    metadata: Metadata
+    spec: Spec
+    status: dict[str, Any] = Field(default_factory=dict)
+
+    @property
+    def key(self) -> str:
+        return f"{self.metadata.namespace}/{self.metadata.name}"
+
+    @property
+    def paused(self) -> bool:
+        return self.metadata.annotations.get(PAUSED, "").lower() == "true"
+
+    @property
+    def rollback(self) -> str:
+        """The revision that a person asked to abort or to roll back; empty when nobody did."""
+        return self.metadata.annotations.get(ROLLBACK, "")
+
+    @property
+    def deleting(self) -> bool:
+        return self.metadata.deletion_timestamp is not None
+
+    @property
+    def adopted(self) -> bool:
+        return self.spec.target_ref is not None
+
+
+class OptimizationPlan(ApiModel):
+    """A proposal for one LLMDeployment."""
+
+    model_config = ConfigDict(extra="ignore")
+    api_version: str = API_VERSION
+    kind: str = "OptimizationPlan"
+    metadata: Metadata
+    spec: PlanSpec
+    status: dict[str, Any] = Field(default_factory=dict)
+
+
+# The schemas of status, for the CRDs.
+STATUS: dict[str, type[Status] | type[PlanStatus]] = {"LLMDeployment": Status, "OptimizationPlan": PlanStatus}

@@ -1,0 +1,301 @@
+"""`LLMDeployment.spec`: what should be served, how well, and how far Trimtab may go."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import Field, StringConstraints
+
+from trimtab.api.v1alpha1.base import (
+    LIST_SET,
+    ApiModel,
+    Count,
+    Flag,
+    Label,
+    Large,
+    Milliseconds,
+    Name,
+    Permille,
+    Port,
+    Positive,
+    list_map,
+    rules,
+)
+from trimtab.api.v1alpha1.knobs import KNOBS, NUMBER_KNOBS, EngineKnobs
+from trimtab.api.v1alpha1.pod import Accelerator, EnvVar, Pod, Resources
+
+Argument = Annotated[str, StringConstraints(max_length=4096)]
+Knob = Annotated[str, StringConstraints(max_length=63), Field(json_schema_extra={"enum": list(KNOBS)})]
+
+
+class Model(ApiModel):
+    """The model that is served."""
+
+    name: Annotated[
+        str, StringConstraints(min_length=1, max_length=253, pattern=r"^[A-Za-z0-9]([A-Za-z0-9._/:-]*[A-Za-z0-9])?$")
+    ]
+    """The name by which clients ask for it."""
+    source: (
+        Annotated[str, StringConstraints(min_length=1, max_length=1024, pattern=r"^[A-Za-z0-9./][^\s]*$")] | None
+    ) = None
+    """A path in the container, or the model's name on the Hugging Face hub."""
+
+
+class PullPolicy(StrEnum):
+    ALWAYS = "Always"
+    IF_NOT_PRESENT = "IfNotPresent"
+    NEVER = "Never"
+
+
+class Engine(ApiModel):
+    """The engine that serves it."""
+
+    model_config = rules(
+        (
+            "!has(self.args) || self.args.all(a, !a.startsWith('--') || self.args.filter(b, b == a).size() == 1)",
+            "args holds an argument twice",
+        ),
+    )
+    name: Annotated[str, StringConstraints(min_length=1, max_length=63, pattern=r"^[a-z][a-z0-9-]*$")]
+    """vllm, sglang or tgi. One that Trimtab does not know is reported as UnknownEngine."""
+    version: Annotated[
+        str, StringConstraints(min_length=1, max_length=63, pattern=r"^v?[0-9]+(\.[0-9]+)*([-+.]?[A-Za-z0-9.]+)*$")
+    ]
+    """The version of the engine in the image: it decides which flags and metrics there are."""
+    image: Annotated[str, StringConstraints(min_length=1, max_length=512, pattern=r"^[^\s]+$")] | None = None
+    image_pull_policy: PullPolicy | None = None
+    command: Annotated[tuple[Argument, ...], Field(max_length=16)] | None = None
+    """Replaces the command that starts the engine; its arguments are still added."""
+    config: EngineKnobs = EngineKnobs()
+    """The configuration to start from. Trimtab tunes it within `tuning`; a change of it goes through a canary."""
+    args: Annotated[tuple[Argument, ...], Field(max_length=64)] | None = None
+    """Further arguments, passed to the engine as they are and never tuned."""
+    env: Annotated[tuple[EnvVar, ...], Field(max_length=64, json_schema_extra=list_map("name"))] | None = None
+    port: Port = 8000
+
+
+class TargetKind(StrEnum):
+    DEPLOYMENT = "Deployment"
+
+
+class FieldConflicts(StrEnum):
+    REFUSE = "Refuse"
+    OVERRIDE = "Override"
+
+
+class TargetRef(ApiModel):
+    """A workload in the same namespace that somebody else made and Trimtab tunes."""
+
+    kind: TargetKind = TargetKind.DEPLOYMENT
+    name: Name
+    container: Label = "engine"
+    """The container that runs the engine."""
+    field_conflicts: FieldConflicts = FieldConflicts.REFUSE
+    """What happens when another field manager owns the engine's arguments: Refuse reports it, Override takes them."""
+
+
+class Workload(ApiModel):
+    """What the load is expected to be; used until it has been measured."""
+
+    prompt_tokens: Positive | None = None
+    output_tokens: Positive | None = None
+    requests_per_second_milli: Count | None = None
+    """Requests per second, in thousandths."""
+
+
+class LatencyObjective(ApiModel):
+    """Upper bounds of a latency at percentiles, in milliseconds."""
+
+    model_config = rules(
+        (
+            "!(has(self.p50Milliseconds) && has(self.p95Milliseconds)) || self.p50Milliseconds <= self.p95Milliseconds",
+            "p50Milliseconds must not be larger than p95Milliseconds",
+        ),
+        (
+            "!(has(self.p95Milliseconds) && has(self.p99Milliseconds)) || self.p95Milliseconds <= self.p99Milliseconds",
+            "p95Milliseconds must not be larger than p99Milliseconds",
+        ),
+        (
+            "!(has(self.p50Milliseconds) && has(self.p99Milliseconds)) || self.p50Milliseconds <= self.p99Milliseconds",
+            "p50Milliseconds must not be larger than p99Milliseconds",
+        ),
+    )
+    p50_milliseconds: Milliseconds | None = None
+    p95_milliseconds: Milliseconds | None = None
+    p99_milliseconds: Milliseconds | None = None
+
+
+class SloSpec(ApiModel):
+    """The service level objective: a regression of it is rolled back."""
+
+    ttft: LatencyObjective | None = None
+    """Time to first token."""
+    itl: LatencyObjective | None = None
+    """Inter-token latency."""
+    e2e_latency: LatencyObjective | None = None
+    """From the request to its last token."""
+    error_rate_permille: Permille | None = None
+    """The largest share of failed requests, in thousandths."""
+    output_tokens_per_second: Count | None = None
+    """The least throughput of all pods together; 0 is none."""
+
+
+class Objective(StrEnum):
+    THROUGHPUT = "Throughput"
+    LATENCY = "Latency"
+    COST = "Cost"
+
+
+class Mode(StrEnum):
+    OBSERVE = "Observe"
+    RECOMMEND = "Recommend"
+    APPROVE = "Approve"
+    APPLY = "Apply"
+
+
+class KnobBounds(ApiModel):
+    """The values of a knob that a plan may choose."""
+
+    model_config = rules(
+        (
+            "!(has(self.minimum) && has(self.maximum)) || self.minimum <= self.maximum",
+            "minimum must not be larger than maximum",
+        ),
+        ("has(self.minimum) || has(self.maximum)", "minimum or maximum must be set"),
+    )
+    minimum: Large | None = None
+    maximum: Large | None = None
+
+
+class Knobs(ApiModel):
+    """Which knobs a plan may touch."""
+
+    model_config = rules(
+        (
+            "!(has(self.allowed) && has(self.locked)) || !self.allowed.exists(k, k in self.locked)",
+            "a knob must not be both in allowed and in locked",
+        ),
+        (
+            "!(has(self.bounds) && has(self.locked)) || !self.bounds.exists(k, k in self.locked)",
+            "a knob must not be both in bounds and in locked",
+        ),
+        (
+            f"!has(self.bounds) || self.bounds.all(k, k in [{', '.join(repr(knob) for knob in NUMBER_KNOBS)}])",
+            f"bounds may name these knobs only: {', '.join(NUMBER_KNOBS)}",
+        ),
+    )
+    allowed: Annotated[tuple[Knob, ...], Field(max_length=64, json_schema_extra=LIST_SET)] | None = None
+    """When it is not empty, only these may be changed."""
+    locked: Annotated[tuple[Knob, ...], Field(max_length=64, json_schema_extra=LIST_SET)] | None = None
+    """These are never changed."""
+    bounds: Annotated[dict[str, KnobBounds], Field(max_length=64)] | None = None
+
+
+class Tuning(ApiModel):
+    """How far Trimtab may go, how often, and for what gain."""
+
+    model_config = rules(
+        ("self.windowSeconds >= self.intervalSeconds", "windowSeconds must not be smaller than intervalSeconds"),
+    )
+    mode: Mode = Mode.RECOMMEND
+    """Observe: measure and explain. Recommend: plan as well. Approve: carry out the plan in approvedPlan. Apply: carry
+    out every plan."""
+    profile: Annotated[
+        str, StringConstraints(min_length=1, max_length=63, pattern=r"^[A-Za-z0-9]([-A-Za-z0-9.]*[A-Za-z0-9])?$")
+    ] = "Balanced"
+    knobs: Knobs = Knobs()
+    min_improvement_percent: Annotated[int, Field(strict=True, ge=0, le=1000)] = 5
+    """A plan with a smaller predicted gain is not proposed."""
+    cooldown_seconds: Annotated[int, Field(strict=True, ge=0, le=604_800)] = 300
+    """The time between two trials."""
+    attempts_per_day: Annotated[int, Field(strict=True, ge=0, le=1000)] = 10
+    """How many trials of its own Trimtab may begin in 24 hours."""
+    interval_seconds: Annotated[int, Field(strict=True, ge=1, le=3600)] = 15
+    """The time between two evaluations."""
+    window_seconds: Annotated[int, Field(strict=True, ge=1, le=86_400)] = 60
+    """The time that metrics are computed over."""
+    approved_plan: Annotated[str, StringConstraints(max_length=253, pattern=r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?)?$")] = (
+        ""
+    )
+    """In mode Approve: the name of the OptimizationPlan that may be carried out."""
+
+
+class Strategy(StrEnum):
+    AUTO = "Auto"
+    CANARY = "Canary"
+
+
+class Rollout(ApiModel):
+    """How a change of configuration is tried and taken over."""
+
+    strategy: Strategy = Strategy.AUTO
+    canary_replicas: Annotated[int, Field(strict=True, ge=1, le=100)] = 1
+    """Pods of a trial; never more than there are replicas."""
+    minimum_requests: Annotated[int, Field(strict=True, ge=1, le=1_000_000)] = 30
+    """Requests that a trial must have served before it may be called good."""
+    ready_deadline_seconds: Annotated[int, Field(strict=True, ge=10, le=86_400)] = 600
+    """A trial that is not ready by then is abandoned."""
+    judge_deadline_seconds: Annotated[int, Field(strict=True, ge=10, le=604_800)] = 900
+    """A trial that cannot be judged by then is rolled back."""
+    watch_seconds: Annotated[int, Field(strict=True, ge=0, le=604_800)] = 120
+    """How long a promoted configuration is watched while it can still be rolled back."""
+    drain_seconds: Annotated[int, Field(strict=True, ge=1, le=86_400)] = 120
+    """The longest time that a pod which is to end may take to answer what it has accepted."""
+
+
+class Quality(ApiModel):
+    """The budget of changes that can alter outputs."""
+
+    max_perplexity_increase_permille: Annotated[int, Field(strict=True, ge=0, le=10_000)] = 20
+
+
+def _excluded(*fields: str) -> tuple[tuple[str, str], ...]:
+    return tuple(
+        (f"!has(self.targetRef) || !has(self.{field})", f"{field} belongs to the workload that targetRef names")
+        for field in fields
+    )
+
+
+class Spec(ApiModel):
+    """What is wanted."""
+
+    model_config = rules(
+        ("has(self.targetRef) || has(self.engine.image)", "engine.image is required unless targetRef is set"),
+        ("has(self.targetRef) || has(self.model.source)", "model.source is required unless targetRef is set"),
+        *_excluded(
+            "engine.image", "engine.imagePullPolicy", "engine.command", "engine.args", "engine.env", "resources", "pod"
+        ),
+        ("!has(self.targetRef) || self.replicas == 1", "replicas belongs to the workload that targetRef names"),
+        ("has(self.targetRef) == has(oldSelf.targetRef)", "targetRef can neither be added nor removed"),
+        (
+            "!has(self.targetRef) || !has(oldSelf.targetRef) || "
+            "(self.targetRef.name == oldSelf.targetRef.name && self.targetRef.kind == oldSelf.targetRef.kind)",
+            "targetRef.name and targetRef.kind cannot be changed",
+        ),
+        (
+            "self.rollout.judgeDeadlineSeconds >= self.tuning.windowSeconds",
+            "rollout.judgeDeadlineSeconds must not be smaller than tuning.windowSeconds",
+        ),
+        (
+            "self.rollout.watchSeconds == 0 || self.rollout.watchSeconds >= self.tuning.intervalSeconds",
+            "rollout.watchSeconds must be 0 or at least tuning.intervalSeconds",
+        ),
+    )
+    model: Model
+    engine: Engine
+    target_ref: TargetRef | None = None
+    accelerator: Accelerator | None = None
+    resources: Resources | None = None
+    pod: Pod | None = None
+    replicas: Annotated[int, Field(strict=True, ge=0, le=1000)] = 1
+    """Pods that serve, without those of a trial."""
+    workload: Workload | None = None
+    slo: SloSpec = SloSpec()
+    objective: Objective = Objective.THROUGHPUT
+    """What is improved while the SLO is met."""
+    tuning: Tuning = Tuning()
+    rollout: Rollout = Rollout()
+    quality: Quality = Quality()
+    suspend: Flag = False
+    """True: Trimtab leaves everything as it is."""
