@@ -100,16 +100,23 @@ class Kube:
                 return items
 
     async def apply(
-        self, kind: Kind, body: Mapping[str, Any], *, force: bool, subresource: str | None = None, dry_run: bool = False
+        self,
+        kind: Kind,
+        body: Mapping[str, Any],
+        *,
+        force: bool,
+        subresource: str | None = None,
+        dry_run: bool = False,
+        manager: str = FIELD_MANAGER,
     ) -> Object:
-        """Server-side apply under our field manager: `body` holds exactly the fields that we want to own.
+        """Server-side apply under a field manager of ours: `body` holds exactly the fields that it wants to own.
 
         `force` takes fields over from other managers; without it Conflict names them. `dry_run` asks for the verdict of
         the API server alone and is no write.
         """
         metadata = body["metadata"]
         namespace, name = metadata.get("namespace"), metadata["name"]
-        query = [("fieldManager", FIELD_MANAGER), ("force", "true" if force else "false")]
+        query = [("fieldManager", manager), ("force", "true" if force else "false")]
         query += [("dryRun", "All")] if dry_run else []
         request = Request(
             method="PATCH",

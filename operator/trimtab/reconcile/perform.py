@@ -1,0 +1,111 @@
+"""Carries out what the rollout asked for: renders objects and applies what differs, one writer per field.
+
+A revision's pod template is written once, when its Deployment is created, and never again, so neither an upgrade of the
+operator nor an edit of the spec can restart pods that serve. Replicas have a field manager of their own.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from trimtab.api.v1alpha1 import FieldConflicts, LLMDeployment
+from trimtab.kube.client import Kube
+from trimtab.kube.kinds import DEPLOYMENTS, SERVICES
+from trimtab.model.rollout import Action, Announce, EnsureRevision, ReconfigureTarget, RemoveRevision
+from trimtab.reconcile.workloads import Workloads
+from trimtab.render import canary_of, deployment_of, service_of, target_patch
+
+REPLICAS_MANAGER = "trimtab-replicas"
+
+
+class TemplateLost(RuntimeError):
+    """A revision's Deployment is gone and the spec no longer describes its pods, so it cannot be made again."""
+
+
+async def perform(
+    kube: Kube, deployment: LLMDeployment, workloads: Workloads, template: str, actions: Sequence[Action]
+) -> None:
+    """Carry out every action that is not yet true. Announcements are left to the caller."""
+    await ensure_service(kube, deployment, workloads)
+    for action in actions:
+        match action:
+            case EnsureRevision():
+                await _ensure(kube, deployment, workloads, template, action)
+            case RemoveRevision():
+                await _remove(kube, workloads, action.revision)
+            case ReconfigureTarget():
+                await _reconfigure(kube, deployment, workloads, action)
+            case Announce():
+                continue
+
+
+async def ensure_service(kube: Kube, deployment: LLMDeployment, workloads: Workloads) -> None:
+    """One Service over all revisions of an owned workload."""
+    if deployment.adopted:
+        return
+    wanted = service_of(deployment)
+    live = workloads.service
+    if live is None or not _contains(live["spec"], wanted["spec"]):
+        await kube.apply(SERVICES, wanted, force=True)
+
+
+async def _ensure(
+    kube: Kube, deployment: LLMDeployment, workloads: Workloads, template: str, action: EnsureRevision
+) -> None:
+    live = workloads.deployments.get(action.revision)
+    if live is None:
+        if action.template != template:
+            raise TemplateLost(
+                f"The Deployment of revision {action.revision} is gone, and the spec describes other pods since."
+            )
+        live = await kube.apply(DEPLOYMENTS, _rendered(deployment, workloads, action), force=True)
+    replicas = (live.get("spec") or {}).get("replicas")
+    if action.replicas is not None and replicas != action.replicas:
+        await _scale(kube, live, action.replicas)
+
+
+def _rendered(deployment: LLMDeployment, workloads: Workloads, action: EnsureRevision) -> dict[str, Any]:
+    if workloads.target is not None:
+        return canary_of(workloads.target, deployment, action.revision, action.config, None)
+    return deployment_of(deployment, action.revision, action.config, None)
+
+
+async def _scale(kube: Kube, live: Mapping[str, Any], replicas: int) -> None:
+    metadata = {"name": live["metadata"]["name"], "namespace": live["metadata"]["namespace"]}
+    body = {"metadata": metadata, "spec": {"replicas": replicas}}
+    await kube.apply(DEPLOYMENTS, body, force=True, manager=REPLICAS_MANAGER)
+
+
+async def _remove(kube: Kube, workloads: Workloads, revision: str) -> None:
+    live = workloads.deployments.get(revision)
+    if live is not None:
+        metadata = live["metadata"]
+        await kube.delete(DEPLOYMENTS, metadata["namespace"], metadata["name"], uid=metadata["uid"])
+
+
+async def _reconfigure(
+    kube: Kube, deployment: LLMDeployment, workloads: Workloads, action: ReconfigureTarget
+) -> None:
+    """The planned fields of the user's workload alone; without `Override` another owner of them is a Conflict."""
+    reference = deployment.spec.target_ref
+    if reference is None or workloads.target is None:
+        return
+    patch = target_patch(workloads.target, deployment, action.revision, action.config)
+    if _contains(workloads.target, {"spec": patch["spec"]}):
+        return
+    await kube.apply(DEPLOYMENTS, patch, force=reference.field_conflicts is FieldConflicts.OVERRIDE)
+
+
+def _contains(live: Any, wanted: Any) -> bool:
+    """Whether everything in `wanted` stands in `live`; the API server adds defaults that nobody asked for."""
+    if isinstance(wanted, Mapping):
+        return isinstance(live, Mapping) and all(_contains(live.get(key), value) for key, value in wanted.items())
+    if isinstance(wanted, list) and wanted and isinstance(wanted[0], Mapping):
+        return (
+            isinstance(live, list)
+            and len(live) == len(wanted)
+            and all(_contains(one, other) for one, other in zip(live, wanted, strict=True))
+        )
+    return json.dumps(live, sort_keys=True) == json.dumps(wanted, sort_keys=True)

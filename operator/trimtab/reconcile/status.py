@@ -1,0 +1,321 @@
+"""The status of an LLMDeployment as a pure function of what is known, and whether it is worth a write.
+
+`kubectl describe` shows it as it stands, so the sentences are written for a person. Measured figures move all the time;
+they are carried along when something else changed, or when they have moved so far that the old ones mislead, so that
+nothing is written while nothing happens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from trimtab.api.conditions import ConditionStatus, set_condition
+from trimtab.api.v1alpha1 import LLMDeployment
+from trimtab.model.bottleneck import Health
+from trimtab.model.plan import NoPlan, Plan, Proposal
+from trimtab.model.reading import Known, Reading, Unknown, Why
+from trimtab.model.reason import Reason
+from trimtab.model.rollout import Attempt, Phase, RevisionFacts, RolloutState
+from trimtab.model.snapshot import RevisionView, Snapshot
+from trimtab.reconcile.spec_checks import Problem
+
+_MOVED_FAR = 2.0  # figures are rewritten alone when one has at least doubled or halved
+_SMALL = 8.0  # ... and is not just a small number
+
+_METRICS_REASONS = {
+    Why.UNREACHABLE: Reason.PROMETHEUS_UNREACHABLE,
+    Why.TIMEOUT: Reason.PROMETHEUS_TIMEOUT,
+    Why.BAD_ANSWER: Reason.PROMETHEUS_BAD_ANSWER,
+    Why.NOT_A_NUMBER: Reason.METRICS_INVALID,
+    Why.STALE: Reason.METRICS_STALE,
+    Why.NO_TRAFFIC: Reason.NO_TRAFFIC,
+}
+
+_PHASE_REASONS = {
+    Phase.STARTING: Reason.STARTING,
+    Phase.STABLE: Reason.STABLE,
+    Phase.CANARY_STARTING: Reason.CANARY_STARTING,
+    Phase.CANARY_JUDGING: Reason.CANARY_JUDGING,
+    Phase.PROMOTING: Reason.PROMOTING,
+    Phase.WATCHING: Reason.WATCHING,
+    Phase.ROLLING_BACK: Reason.ROLLING_BACK,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Everything that a status is made of. Parts that could not be gathered are None."""
+
+    deployment: LLMDeployment
+    problem: Problem | None = None
+    state: RolloutState | None = None
+    rollout: Mapping[str, Any] | None = None  # the serialised state
+    attempts: Sequence[Mapping[str, Any]] = ()
+    revisions: Mapping[str, RevisionFacts] | None = None
+    snapshot: Snapshot | None = None
+    health: Health | None = None
+    proposal: Proposal | None = None
+    plan_name: str = ""
+    selector: str = ""
+
+
+def status_of(report: Report, now: str) -> dict[str, Any]:
+    """The whole status, as it is applied. `now` is the RFC 3339 time for conditions that change."""
+    before = report.deployment.status
+    status: dict[str, Any] = {
+        "observedGeneration": report.deployment.metadata.generation,
+        "conditions": _conditions(report, before.get("conditions") or [], now),
+        "summary": summary(report),
+    }
+    if report.problem is not None:
+        # What was known stays visible beside the problem; nothing else has been looked at.
+        kept = {key: value for key, value in before.items() if key not in status}
+        return {**kept, **status, "phase": before.get("phase") or "Blocked", "reason": report.problem.reason.value}
+    state = report.state
+    if state is not None:
+        status["phase"] = state.phase.value
+        status["reason"] = _reason(report, state).value
+        status["rollout"] = dict(report.rollout or {})
+        status["attempts"] = [dict(attempt) for attempt in report.attempts]
+        status["revisions"] = _revisions(state, report.revisions or {})
+        status["replicas"] = sum(facts.ready for facts in (report.revisions or {}).values())
+        status["selector"] = report.selector
+    if report.health is not None:
+        status["slo"] = {True: "Met", False: "Violated", None: "Unknown"}[report.health.slo_met]
+        status["findings"] = [
+            {
+                "kind": found.kind.value,
+                "severity": found.severity.label,
+                "confidencePercent": round(found.confidence * 100),
+                "message": found.message[:500],
+            }
+            for found in report.health.bottlenecks
+        ]
+        status["bottleneck"] = report.health.worst.kind.value if report.health.worst else "None"
+    if report.plan_name:
+        status["plan"] = report.plan_name
+    if report.snapshot is not None and state is not None and state.stable is not None:
+        status["measured"] = measured(report.snapshot.revision(state.stable.revision))
+    return status
+
+
+def _reason(report: Report, state: RolloutState) -> Reason:
+    if report.deployment.spec.suspend:
+        return Reason.SUSPENDED
+    if report.deployment.paused:
+        return Reason.PAUSED
+    return _PHASE_REASONS[state.phase]
+
+
+def _revisions(state: RolloutState, revisions: Mapping[str, RevisionFacts]) -> list[dict[str, Any]]:
+    configs = {item.revision: item.config for item in (state.previous, state.candidate, state.stable) if item}
+    rows = []
+    for name, facts in sorted(revisions.items()):
+        if facts.gone and name not in configs:
+            continue
+        if state.candidate is not None and name == state.candidate.revision:
+            role = "Canary"
+        elif state.stable is not None and name == state.stable.revision:
+            role = "Stable"
+        else:
+            role = "Draining"
+        rows.append(
+            {
+                "name": name,
+                "role": role,
+                "replicas": facts.desired,
+                "ready": facts.ready,
+                "config": dict(configs.get(name) or {}),
+            }
+        )
+    return rows
+
+
+def measured(view: RevisionView) -> dict[str, int]:
+    """The newest readings of the stable revision, rounded; what is not known is absent."""
+    ttft, itl = view.pooled(lambda pod: pod.ttft), view.pooled(lambda pod: pod.itl)
+    requests, errors = view.summed(lambda pod: pod.request_rate), view.summed(lambda pod: pod.error_rate)
+    figures: dict[str, Reading[float]] = {
+        "outputTokensPerSecond": view.summed(lambda pod: pod.output_token_rate),
+        "requestsPerSecondMilli": _scaled(requests, 1000),
+        "running": view.summed(lambda pod: pod.running),
+        "waiting": view.summed(lambda pod: pod.waiting),
+    }
+    if isinstance(ttft, Known) and ttft.value.count > 0:
+        figures["ttftP50Milliseconds"] = Known(ttft.value.quantile(0.50) * 1000)
+        figures["ttftP95Milliseconds"] = Known(ttft.value.quantile(0.95) * 1000)
+    if isinstance(itl, Known) and itl.value.count > 0:
+        figures["itlP95Milliseconds"] = Known(itl.value.quantile(0.95) * 1000)
+    usage = [pod.metrics.kv_usage.value for pod in view.ready_pods if isinstance(pod.metrics.kv_usage, Known)]
+    if usage:
+        figures["kvUsagePercent"] = Known(min(max(usage) * 100, 100.0))
+    if isinstance(requests, Known) and isinstance(errors, Known) and requests.value > 0:
+        figures["errorPermille"] = Known(min(errors.value / requests.value * 1000, 1000.0))
+    return {name: round(reading.value) for name, reading in sorted(figures.items()) if isinstance(reading, Known)}
+
+
+def _scaled(reading: Reading[float], factor: float) -> Reading[float]:
+    return Known(reading.value * factor) if isinstance(reading, Known) else reading
+
+
+def summary(report: Report) -> str:
+    """One or two sentences: what is wrong, the number that shows it, and what is done about it."""
+    if report.problem is not None:
+        return report.problem.message
+    sentences = []
+    if report.snapshot is not None and isinstance(report.snapshot.metrics, Unknown):
+        sentences.append(f"Nothing is decided, because the metrics cannot be read: {report.snapshot.metrics.message}")
+    elif report.health is not None and report.health.worst is not None:
+        sentences.append(report.health.worst.message)
+    elif report.health is not None:
+        sentences.append("No bottleneck was found.")
+    if report.state is not None and report.state.holding:
+        sentences.append(report.state.holding)
+    if isinstance(report.proposal, NoPlan):
+        sentences.append(report.proposal.message)
+    elif isinstance(report.proposal, Plan):
+        sentences.append(f"The plan {report.proposal.name} proposes: {report.proposal.optimizations[0].title}.")
+    if report.state is not None and report.state.attempts:
+        sentences.append(_last_attempt(report.state.attempts[0]))
+    return " ".join(sentence if sentence.endswith((".", "!", "?")) else sentence + "." for sentence in sentences)[:2000]
+
+
+def _last_attempt(attempt: Attempt) -> str:
+    said = {
+        Reason.PROMOTED: "was promoted",
+        Reason.ROLLED_BACK: "was rolled back",
+        Reason.ABANDONED: "was abandoned",
+        Reason.SUPERSEDED: "was superseded",
+        Reason.WITHDRAWN: "was withdrawn",
+    }.get(attempt.outcome, f"ended as {attempt.outcome.value}")
+    return f"The last trial, revision {attempt.revision}, {said}: {attempt.message}"
+
+
+def _conditions(report: Report, before: Sequence[Mapping[str, Any]], now: str) -> list[dict[str, Any]]:
+    conditions: list[dict[str, Any]] = [dict(condition) for condition in before]
+    for kind, status, reason, message in _judged(report):
+        conditions = set_condition(
+            conditions,
+            type=kind,
+            status=status,
+            reason=reason.value,
+            message=message[:1000],
+            observed_generation=report.deployment.metadata.generation,
+            now=now,
+        )
+    return conditions
+
+
+_Row = tuple[str, ConditionStatus, Reason, str]
+
+
+def _judged(report: Report) -> list[_Row]:
+    if report.problem is not None:
+        return [("Ready", ConditionStatus.FALSE, report.problem.reason, report.problem.message)]
+    rows: list[_Row] = []
+    if report.state is not None:
+        rows.append(_ready(report, report.state))
+        rows.append(_progressing(report.state))
+    if report.snapshot is not None:
+        rows.append(_metrics(report.snapshot))
+    if report.health is not None:
+        rows.append(_slo(report.health))
+    if report.proposal is not None:
+        rows.append(_planned(report.proposal))
+    return rows
+
+
+def _ready(report: Report, state: RolloutState) -> _Row:
+    wanted = report.deployment.spec.replicas
+    serving = sum(facts.ready for facts in (report.revisions or {}).values())
+    if report.deployment.adopted:
+        wanted = min(facts.desired for facts in (report.revisions or {}).values()) if report.revisions else 0
+    if state.phase is Phase.STARTING or serving < wanted:
+        message = f"{serving} of {wanted} pods are ready. {state.holding}".strip()
+        return ("Ready", ConditionStatus.FALSE, Reason.STARTING, message)
+    return ("Ready", ConditionStatus.TRUE, Reason.RECONCILED, f"{serving} pods are ready, {wanted} are wanted.")
+
+
+def _progressing(state: RolloutState) -> _Row:
+    moving = state.phase not in (Phase.STABLE, Phase.STARTING)
+    status = ConditionStatus.TRUE if moving else ConditionStatus.FALSE
+    reason = _PHASE_REASONS[state.phase]
+    if not moving and state.attempts:
+        last = state.attempts[0]
+        return ("Progressing", status, last.outcome, _last_attempt(last))
+    return ("Progressing", status, reason, state.holding or "No trial is running.")
+
+
+def _metrics(snapshot: Snapshot) -> _Row:
+    if isinstance(snapshot.metrics, Known):
+        message = f"Metrics were read over {snapshot.window:.0f} seconds."
+        return ("MetricsAvailable", ConditionStatus.TRUE, Reason.METRICS_FOUND, message)
+    reason = _METRICS_REASONS.get(snapshot.metrics.why, Reason.METRICS_MISSING)
+    return ("MetricsAvailable", ConditionStatus.FALSE, reason, snapshot.metrics.message)
+
+
+def _slo(health: Health) -> _Row:
+    if not health.targets and health.slo_met is None:
+        return ("SLOSatisfied", ConditionStatus.UNKNOWN, Reason.NO_SLO, "spec.slo has no target that could be checked.")
+    if health.slo_met is None:
+        message = "There are not enough samples to check the SLO."
+        return ("SLOSatisfied", ConditionStatus.UNKNOWN, Reason.TOO_FEW_SAMPLES, message)
+    parts = [
+        f"{state.target.name} is {state.measured.value * 1000:.0f} ms, {state.target.seconds * 1000:.0f} ms is the target"
+        for state in health.targets
+        if isinstance(state.measured, Known) and state.met is health.slo_met
+    ]
+    message = "; ".join(parts) + "." if parts else "All targets are met."
+    if health.slo_met:
+        return ("SLOSatisfied", ConditionStatus.TRUE, Reason.SLO_MET, message)
+    return ("SLOSatisfied", ConditionStatus.FALSE, Reason.SLO_VIOLATED, message)
+
+
+def _planned(proposal: Proposal) -> _Row:
+    if isinstance(proposal, NoPlan):
+        return ("Planned", ConditionStatus.FALSE, proposal.reason, proposal.message)
+    steps = "; ".join(step.title for step in proposal.optimizations)
+    effect = proposal.improvement
+    message = (
+        f"{proposal.name}: {steps}. Estimated {effect.metric.value} x {effect.ratio:.2f} "
+        f"({effect.low:.2f} to {effect.high:.2f}, {effect.basis})."
+    )
+    return ("Planned", ConditionStatus.TRUE, Reason.PLAN_PROPOSED, message)
+
+
+def worth_writing(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
+    """Whether `after` says something that `before` does not: a decision, a state, or a figure that has moved far."""
+    if _decisions(before) != _decisions(after):
+        return True
+    old, new = before.get("measured") or {}, after.get("measured") or {}
+    return any(_moved_far(float(old.get(name, 0)), float(value)) for name, value in new.items())
+
+
+def _moved_far(old: float, new: float) -> bool:
+    large, small = max(old, new), min(old, new)
+    return large >= _SMALL * _MOVED_FAR and large >= _MOVED_FAR * max(small, _SMALL)
+
+
+def _decisions(status: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a status that is decided, without texts and figures that move by themselves."""
+    rollout = dict(status.get("rollout") or {})
+    rollout.pop("holding", None)
+    verdict = dict(rollout.get("verdict") or {})
+    rollout["verdict"] = (verdict.get("call"), verdict.get("reason"))
+    kept = {
+        name: value
+        for name, value in status.items()
+        if name not in ("measured", "summary", "findings", "conditions", "rollout")
+    }
+    kept["rollout"] = _without_empty(rollout)
+    kept["conditions"] = sorted(
+        (item["type"], item["status"], item["reason"], item.get("observedGeneration") or 0)
+        for item in status.get("conditions") or []
+    )
+    return _without_empty(kept)
+
+
+def _without_empty(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value not in (None, {}, [], "", ())}

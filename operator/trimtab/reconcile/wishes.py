@@ -1,0 +1,44 @@
+"""What should run next: the spec merged with what has been tuned, and the optimization that may be tried.
+
+An edit of the spec wins for the knobs that it touches; the knobs that it does not touch stay as they were tuned. So a
+user can change one limit without losing what Trimtab found for the others, and taking a knob out of the spec returns it
+to the engine's default.
+"""
+
+from __future__ import annotations
+
+from trimtab.model.config import EngineConfig, content_hash
+from trimtab.model.plan import Plan
+from trimtab.model.rollout import RolloutState, Source, Wish
+
+
+def revision_name(config: EngineConfig, template: str) -> str:
+    """The revision of a configuration in a pod template: equal contents have equal names."""
+    return content_hash(config, template)
+
+
+def wish_of_user(spec_config: EngineConfig, template: str, state: RolloutState) -> Wish:
+    """The spec's configuration, with what was tuned kept for the knobs that the user has not edited since."""
+    config = spec_config
+    if state.stable is not None:
+        config = state.stable.config.with_changes(state.user_config.changes_to(spec_config))
+    return Wish(config=config, template=template, source=Source.USER, revision=revision_name(config, template))
+
+
+def wish_of_plan(plan: Plan, state: RolloutState) -> Wish | None:
+    """The first optimization of `plan`, applied to the stable configuration that it was made for; None when outdated."""
+    stable = state.stable
+    if stable is None or not plan.optimizations or plan.start != stable.config:
+        return None
+    step = plan.optimizations[0]
+    config = stable.config.with_changes(step.as_changes)
+    return Wish(
+        config=config,
+        template=stable.template,
+        source=Source.PLAN,
+        revision=revision_name(config, stable.template),
+        plan=plan.name,
+        step=0,
+        trades=frozenset(step.trades),
+        alters_outputs=step.alters_outputs,
+    )

@@ -1,0 +1,109 @@
+"""The workloads of one LLMDeployment as the cluster has them now: read once per cycle, then only looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from trimtab.api.names import DEPLOYMENT_LABEL, REVISION_LABEL
+from trimtab.api.v1alpha1 import LLMDeployment
+from trimtab.kube.client import Kube, Object
+from trimtab.kube.errors import Forbidden
+from trimtab.kube.kinds import DEPLOYMENTS, HPAS, LLM_DEPLOYMENTS, NODES, PODS, SERVICES
+from trimtab.model.reading import Unknown, Why
+from trimtab.model.rollout import RevisionFacts
+from trimtab.model.snapshot import ClusterFacts, PodFacts
+from trimtab.observe.cluster import gpus, pod_facts, revision_facts
+
+
+@dataclass(frozen=True, slots=True)
+class Workloads:
+    """`deployments` are the owned ones by revision; `target` is the adopted one."""
+
+    deployments: Mapping[str, Object]
+    pods: Sequence[PodFacts]
+    target: Object | None
+    service: Object | None
+    siblings: Sequence[Object]
+    scaled_elsewhere: bool
+    cluster: ClusterFacts
+
+    def facts(self) -> dict[str, RevisionFacts]:
+        """Every owned revision; also those of which only pods are left."""
+        by_revision: dict[str, list[PodFacts]] = {}
+        for pod in self.pods:
+            by_revision.setdefault(pod.revision, []).append(pod)
+        found = {
+            revision: revision_facts(deployment, by_revision.pop(revision, []))
+            for revision, deployment in self.deployments.items()
+        }
+        for revision, left in by_revision.items():
+            found[revision] = RevisionFacts(revision, desired=0, pods=tuple(left))
+        return found
+
+
+async def read_workloads(kube: Kube, deployment: LLMDeployment, *, clusterwide: bool) -> Workloads:
+    """Everything that a cycle needs to know of the cluster."""
+    namespace, name = deployment.metadata.namespace, deployment.metadata.name
+    selector = f"{DEPLOYMENT_LABEL}={name}"
+    owned = await kube.list(DEPLOYMENTS, namespace, selector)
+    pods = await kube.list(PODS, namespace, selector)
+    target, target_pods, siblings = await _adopted(kube, deployment)
+    deployments = {item["metadata"]["labels"][REVISION_LABEL]: item for item in owned if _is_revision(item)}
+    named = [pod_facts(pod, str(pod["metadata"]["labels"].get(REVISION_LABEL) or "")) for pod in pods]
+    return Workloads(
+        deployments=deployments,
+        pods=[*named, *(pod_facts(pod, "") for pod in target_pods)],
+        target=target,
+        service=None if deployment.adopted else await kube.get(SERVICES, namespace, name),
+        siblings=siblings,
+        scaled_elsewhere=await _is_scaled_elsewhere(kube, deployment),
+        cluster=await _cluster_facts(kube, deployment, clusterwide=clusterwide),
+    )
+
+
+def _is_revision(item: Mapping[str, Any]) -> bool:
+    return bool((item["metadata"].get("labels") or {}).get(REVISION_LABEL))
+
+
+async def _adopted(kube: Kube, deployment: LLMDeployment) -> tuple[Object | None, list[Object], list[Object]]:
+    """The adopted Deployment, its own pods (not those of a trial), and the namespace's other LLMDeployments."""
+    reference = deployment.spec.target_ref
+    if reference is None:
+        return None, [], []
+    namespace = deployment.metadata.namespace
+    siblings = await kube.list(LLM_DEPLOYMENTS, namespace)
+    target = await kube.get(DEPLOYMENTS, namespace, reference.name)
+    if target is None:
+        return None, [], siblings
+    labels = (target["spec"]["selector"].get("matchLabels") or {}).items()
+    selector = ",".join([*(f"{key}={value}" for key, value in sorted(labels)), f"!{REVISION_LABEL}"])
+    return target, await kube.list(PODS, namespace, selector), siblings
+
+
+async def _is_scaled_elsewhere(kube: Kube, deployment: LLMDeployment) -> bool:
+    """Whether an HPA owns the replicas of the adopted Deployment (KEDA makes an HPA as well)."""
+    reference = deployment.spec.target_ref
+    if reference is None:
+        return False
+    for hpa in await kube.list(HPAS, deployment.metadata.namespace):
+        scaled = hpa["spec"]["scaleTargetRef"]
+        if scaled.get("kind") == "Deployment" and scaled.get("name") == reference.name:
+            return True
+    return False
+
+
+async def _cluster_facts(kube: Kube, deployment: LLMDeployment, *, clusterwide: bool) -> ClusterFacts:
+    accelerator = deployment.spec.accelerator
+    if accelerator is None:
+        return ClusterFacts()
+    if not clusterwide:
+        unknown = Unknown(Why.NOT_EXPORTED, "A namespaced installation may not read nodes, so free GPUs are unknown.")
+        return ClusterFacts(gpus_free=unknown, gpus_total=unknown)
+    try:
+        nodes, pods = await kube.list(NODES), await kube.list(PODS)
+    except Forbidden as error:
+        unknown = Unknown(Why.NOT_EXPORTED, str(error))
+        return ClusterFacts(gpus_free=unknown, gpus_total=unknown)
+    return gpus(nodes, pods, accelerator.resource_name)
