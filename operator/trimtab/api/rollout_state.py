@@ -15,7 +15,7 @@ from trimtab.api.v1alpha1 import ATTEMPTS_KEPT, status
 from trimtab.api.values import to_knobs
 from trimtab.model.config import EngineConfig
 from trimtab.model.reason import Reason
-from trimtab.model.rollout import Attempt, Candidate, RolloutState, Stable
+from trimtab.model.rollout import Attempt, Candidate, Decision, RolloutState, Stable
 from trimtab.model.verdict import Verdict
 
 _LINE, _TEXT = 1024, 4096
@@ -60,6 +60,12 @@ def rollout_state_from(document: Mapping[str, Any] | None) -> RolloutState | Unr
             user_config=held.user_config.to_config(),
             user_template=held.user_template,
             holding=held.holding,
+            decision=_decision_from(held.decision),
+            moved=held.moved,
+            previous_user_config=held.previous_user_config.to_config(),
+            previous_user_template=held.previous_user_template,
+            paused_at=_maybe_from(held.paused_at),
+            plan_starts=tuple(from_rfc3339(start) for start in held.plan_starts),
         )
     except ValidationError as error:
         first = error.errors()[0]
@@ -87,6 +93,12 @@ def rollout_state_to(state: RolloutState) -> dict[str, Any]:
         "userConfig": _config_to(state.user_config),
         "userTemplate": state.user_template,
         "holding": cut(state.holding, _LINE),
+        "decision": _decision_to(state.decision),
+        "moved": state.moved or None,
+        "previousUserConfig": _config_to(state.previous_user_config) or None,
+        "previousUserTemplate": state.previous_user_template or None,
+        "pausedAt": _maybe_to(state.paused_at),
+        "planStarts": [to_rfc3339(start) for start in state.plan_starts] or None,
     }
     return {
         "rollout": _present(rollout),
@@ -112,6 +124,23 @@ def _maybe_from(text: str | None) -> float | None:
 
 def _numbers(values: Mapping[str, float]) -> dict[str, float] | None:
     return {key: float(value) for key, value in sorted(values.items()) if math.isfinite(value)} or None
+
+
+def _decision_to(decision: Decision | None) -> dict[str, Any] | None:
+    if decision is None:
+        return None
+    return {
+        "outcome": decision.outcome.value,
+        "reason": decision.reason.value,
+        "message": cut(decision.message, _TEXT),
+        "at": to_rfc3339(decision.at),
+    }
+
+
+def _decision_from(held: status.DecisionStatus | None) -> Decision | None:
+    if held is None:
+        return None
+    return Decision(Reason(held.outcome), Reason(held.reason), held.message, from_rfc3339(held.at))
 
 
 def _stable_to(stable: Stable | None) -> dict[str, Any] | None:

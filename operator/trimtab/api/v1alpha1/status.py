@@ -126,6 +126,15 @@ class VerdictStatus(StatusModel):
     evidence: Numbers = Field(default_factory=dict)
 
 
+class DecisionStatus(StatusModel):
+    """How the trial ends: decided, and not yet carried out."""
+
+    outcome: Word
+    reason: Word
+    message: Text = ""
+    at: Instant
+
+
 class RolloutStatus(StatusModel):
     """Where the rollout stands. It is the operator's own memory: a restarted operator continues from here."""
 
@@ -141,6 +150,14 @@ class RolloutStatus(StatusModel):
     user_config: EngineKnobs = EngineKnobs()
     user_template: Word = ""
     holding: Line = ""
+    decision: DecisionStatus | None = None
+    moved: Flag = False
+    """The stable workload has been asked to give way, so a rollback must restore it."""
+    previous_user_config: EngineKnobs = EngineKnobs()
+    previous_user_template: Word = ""
+    paused_at: Instant | None = None
+    plan_starts: Annotated[tuple[Instant, ...], Field(max_length=1000)] = ()
+    """When Trimtab's own trials of the last day began, newest first."""
 
 
 class AttemptStatus(StatusModel):
