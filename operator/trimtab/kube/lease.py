@@ -1,9 +1,9 @@
 """Leader election on a coordination.k8s.io Lease: whoever holds it writes, everybody else is silent.
 
 The rules are those of client-go's leader election: a contender takes a lease over only after it has watched it
-unchanged for the whole duration by its own monotonic clock; every write carries the resourceVersion that was read, so of
-two contenders the API server lets one through. The holder counts its own time from before it sent a renewal and stops
-trusting itself a safety margin before the duration is over.
+unchanged for the whole duration by its own monotonic clock; every write carries the resourceVersion that was read, so
+of two contenders the API server lets one through. The holder counts its own time from before it sent a renewal and
+stops trusting itself a safety margin before the duration is over.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ class Lease:
         return True
 
     def _has_expired(self, current: Object, spec: dict[str, Any], now: float) -> bool:
-        """Watched unchanged for the holder's whole duration by our clock; wall clocks of other machines do not count."""
+        """Watched unchanged for the holder's whole duration by our clock; other machines' clocks do not count."""
         version = current["metadata"]["resourceVersion"]
         if version != self._seen_version:
             self._seen_version, self._seen_at = version, now

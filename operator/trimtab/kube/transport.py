@@ -89,15 +89,16 @@ def api_client(kubeconfig: Path | None = None, *, context: str | None = None) ->
     Raises KubeError when there is neither.
     """
     settings = client.Configuration()
+    loader: Any = config  # its functions carry no types
     if kubeconfig is None and context is None:
         try:
-            config.load_incluster_config(client_configuration=settings)
+            loader.load_incluster_config(client_configuration=settings)
         except config.ConfigException:
             pass
         else:
             return client.ApiClient(settings)
     try:
-        config.load_kube_config(
+        loader.load_kube_config(
             config_file=str(kubeconfig) if kubeconfig else None, context=context, client_configuration=settings
         )
     except (config.ConfigException, OSError) as error:
