@@ -1,0 +1,28 @@
+"""Pure builders: from a resource, a revision and its configuration to manifests. Nothing here talks to a server."""
+
+from trimtab.render.adopted import canary_of, target_config, target_patch, target_template_hash
+from trimtab.render.args import config_in, engine_args, flags_of, with_config, without_knobs
+from trimtab.render.errors import RenderError
+from trimtab.render.plans import export_patch, plan_object
+from trimtab.render.pods import pod_template
+from trimtab.render.workloads import catalogue_of, deployment, service, template_hash
+
+__all__ = [
+    "RenderError",
+    "canary_of",
+    "catalogue_of",
+    "config_in",
+    "deployment",
+    "engine_args",
+    "export_patch",
+    "flags_of",
+    "plan_object",
+    "pod_template",
+    "service",
+    "target_config",
+    "target_patch",
+    "target_template_hash",
+    "template_hash",
+    "with_config",
+    "without_knobs",
+]

@@ -26,7 +26,7 @@ from trimtab.api.v1alpha1.status import Condition, FindingSeverity, Numbers
 from trimtab.model.bottleneck import BottleneckKind
 from trimtab.model.plan import Effort, Metric, OptimizationType
 
-Value = Annotated[str, StringConstraints(max_length=63)]
+Value = Annotated[str, StringConstraints(max_length=253)]
 Sentences = Annotated[tuple[Line, ...], Field(max_length=16)]
 
 
