@@ -1,0 +1,39 @@
+"""How detectors state confidence and numbers."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from trimtab.model.reading import Known, Reading
+
+# Samples at which a reading is worth half a certainty.
+_HALF: Final = 3.0
+_UNCOUNTED: Final = 0.5  # a reading without a sample count
+_MOST: Final = 0.99
+
+
+def confidence(*readings: Reading[Any]) -> float:
+    """0 to 0.99, from the reading with the fewest samples: n / (n + 3); 0 when one is Unknown."""
+    worth = _MOST
+    for reading in readings:
+        if not isinstance(reading, Known):
+            return 0.0
+        share = reading.samples / (reading.samples + _HALF) if reading.samples > 0 else _UNCOUNTED
+        worth = min(worth, share)
+    return round(worth, 2)
+
+
+def seconds(value: float) -> str:
+    """`45 ms`, `2.7 s`."""
+    if value < 1.0:
+        return f"{value * 1000:.0f} ms"
+    return f"{value:.1f} s"
+
+
+def percent(share: float) -> str:
+    return f"{share * 100:.0f} %"
+
+
+def number(value: float) -> str:
+    """Whole where it nearly is, otherwise one digit."""
+    return f"{value:.0f}" if abs(value - round(value)) < 0.05 or value >= 100 else f"{value:.1f}"
