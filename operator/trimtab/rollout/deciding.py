@@ -1,0 +1,163 @@
+"""Checks that hold a trial back: what may start, what may advance."""
+
+from __future__ import annotations
+
+from trimtab.model.reason import Reason
+from trimtab.model.rollout import RolloutFacts, RolloutState, Source, Wish
+from trimtab.model.verdict import Call
+from trimtab.rollout.capacity import canary, canary_replicas, floor, target
+from trimtab.rollout.checks import PASS, Answer, Check, Hold, counted
+from trimtab.rollout.memory import backoff, last_attempt, starts_of_the_day
+
+_DAY_WORDS = "the last 24 hours"
+
+
+def next_wish(facts: RolloutFacts, state: RolloutState) -> Wish | None:
+    """What should be tried next: the user's configuration where it differs from stable, else the planned one."""
+    stable = state.stable
+    if stable is None:
+        return None
+    if facts.user.revision != stable.revision:
+        return facts.user
+    if facts.planned is not None and facts.planned.revision != stable.revision:
+        return facts.planned
+    return None
+
+
+# What may start. Without a wish there is nothing to hold.
+
+
+def not_suspended(facts: RolloutFacts, state: RolloutState, now: float) -> Answer:
+    if facts.suspended:
+        return Hold(Reason.SUSPENDED, "The resource is suspended: nothing is tried.")
+    return PASS
+
+
+def not_paused(facts: RolloutFacts, state: RolloutState, now: float) -> Answer:
+    if facts.paused:
+        return Hold(Reason.PAUSED, f"Paused in {state.phase.value}: nothing moves on until the pause is lifted.")
+    return PASS
+
+
+def facts_are_fresh(facts: RolloutFacts, state: RolloutState, now: float) -> Answer:
+    if now <= state.since:
+        return Hold(Reason.ROLLOUT_IN_PROGRESS, "The facts are older than this phase; the next look decides.")
+    return PASS
+
+
+def not_known_as_bad(facts: RolloutFacts, state: RolloutState, now: float) -> Answer:
+    wish = next_wish(facts, state)
+    if wish is None or wish.revision not in state.bad:
+        return PASS
+    attempt = last_attempt(state, wish.revision)
+    why = f" ({attempt.reason.value}: {attempt.message})" if attempt is not None else ""
+    if wish.source is Source.USER:
+        way_out = "Change spec.engine.config, or what else was edited in the spec, and the new revision is tried."
+    else:
+        way_out = "It is not tried again; the next plan leaves it out."
+    return Hold(Reason.REMEMBERED_AS_BAD, f"Revision {wish.revision} failed before{why}. {way_out}")
+
+
+def backed_off(facts: RolloutFacts, state: RolloutState, now: float) -> Answer:
+    wish = next_wish(facts, state)
+    attempt = last_attempt(state, wish.revision) if wish is not None else None
+    if wish is None or attempt is None:
+        return PASS
+    wait = backoff(state, wish.revision, max(facts.policy.cooldown, facts.policy.interval))
+    if now - attempt.ended_at >= wait:
+        return PASS
+    what = f"The last trial of revision {wish.revision} ended for a reason outside it"
+    return Hold(attempt.reason, f"{what} ({attempt.message}) It is tried again {wait:.0f} s after that.")
+
+
+def cooled_down(facts: RolloutFacts, state: RolloutState, now: float) -> Answer:
+    wish = next_wish(facts, state)
+    if wish is None or wish.source is Source.USER or not state.attempts:
+        return PASS
+    if now - state.attempts[0].ended_at < facts.policy.cooldown:
+        wait = f"{facts.policy.cooldown:.0f} s"
+        return Hold(Reason.COOLING_DOWN, f"The next optimization starts {wait} after the last trial ended.")
+    return PASS
+
+
+def attempts_left(facts: RolloutFacts, state: RolloutState, now: float) -> Answer:
+    wish = next_wish(facts, state)
+    if wish is None or wish.source is Source.USER:
+        return PASS
+    used, limit = len(starts_of_the_day(state, now)), facts.policy.max_attempts
+    if used >= limit:
+        return Hold(Reason.ATTEMPTS_EXHAUSTED, f"{used} of {limit} trials of {_DAY_WORDS} are used.")
+    return PASS
+
+
+def stable_is_whole(facts: RolloutFacts, state: RolloutState, now: float) -> Answer:
+    """Trimtab starts no trial of its own on a limping service. A user's may be the very repair of it, and may start."""
+    wish = next_wish(facts, state)
+    if wish is None or wish.source is Source.USER:
+        return PASS
+    serving, whole = target(facts, state), floor(facts, state)
+    if serving.ready < whole or whole == 0 or not serving.settled:
+        ready = f"{serving.ready} of {counted(whole, 'stable pod')} ready"
+        return Hold(Reason.ROLLOUT_IN_PROGRESS, f"An optimization starts only beside a whole service: {ready}.")
+    return PASS
+
+
+def gpus_suffice(facts: RolloutFacts, state: RolloutState, now: float) -> Answer:
+    if next_wish(facts, state) is None or facts.gpus_per_pod <= 0 or facts.gpus_free is None:
+        return PASS
+    needed = canary_replicas(facts) * facts.gpus_per_pod
+    if facts.gpus_free >= needed:
+        return PASS
+    numbers = f"The canary needs {counted(needed, 'GPU')} beside the stable pods and {facts.gpus_free} are free."
+    return Hold(
+        Reason.INSUFFICIENT_GPUS,
+        f"{numbers} Free some, add a node, or lower spec.rollout.canaryReplicas or spec.accelerator.count.",
+    )
+
+
+# What may advance.
+
+
+def canary_is_ready(facts: RolloutFacts, state: RolloutState, now: float) -> Answer:
+    if state.candidate is None:
+        return PASS
+    wanted, found = canary_replicas(facts), canary(facts, state.candidate.revision)
+    if found.ready >= wanted:
+        return PASS
+    limit = facts.policy.min_ready_deadline
+    message = f"{found.ready} of {counted(wanted, 'canary pod')} ready; the limit is {limit:.0f} s."
+    return Hold(Reason.CANARY_NOT_READY, message)
+
+
+def verdict_is_good(facts: RolloutFacts, state: RolloutState, now: float) -> Answer:
+    verdict, limit = facts.verdict, facts.policy.judge_deadline
+    if verdict is None or now <= state.since:
+        return Hold(Reason.CANARY_JUDGING, f"The canary serves; its first verdict is awaited, {limit:.0f} s at most.")
+    if verdict.call is Call.GOOD:
+        return PASS
+    return Hold(verdict.reason, f"{verdict.message} Undecided after {limit:.0f} s is a rollback.")
+
+
+def watch_is_over(facts: RolloutFacts, state: RolloutState, now: float) -> Answer:
+    limit = facts.policy.watch_seconds
+    if now - state.since >= limit:
+        return PASS
+    waits = state.stable is not None and facts.user.revision != state.stable.revision
+    then = " Then the spec's new configuration is tried." if waits and now > state.since else ""
+    return Hold(Reason.WATCHING, f"The promoted revision is watched for {limit:.0f} s.{then}")
+
+
+MAY_START: tuple[Check, ...] = (
+    not_suspended,
+    not_paused,
+    facts_are_fresh,
+    not_known_as_bad,
+    backed_off,
+    attempts_left,
+    cooled_down,
+    stable_is_whole,
+    gpus_suffice,
+)
+STARTING_MAY_ADVANCE: tuple[Check, ...] = (not_paused, canary_is_ready)
+JUDGING_MAY_ADVANCE: tuple[Check, ...] = (not_paused, canary_is_ready, verdict_is_good)
+WATCHING_MAY_ADVANCE: tuple[Check, ...] = (not_paused, watch_is_over)

@@ -1,0 +1,61 @@
+"""Stable: one revision serves. A wish starts a trial when all checks pass; otherwise the state says what holds it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from trimtab.model.reason import Reason
+from trimtab.model.rollout import Action, Announce, Phase, RolloutFacts, RolloutState, Source, Stable
+from trimtab.rollout.capacity import floor, target
+from trimtab.rollout.checks import Pass, counted, run
+from trimtab.rollout.deciding import MAY_START, next_wish
+from trimtab.rollout.level import serving
+from trimtab.rollout.trial import Move, begun, entered
+
+
+def advance(state: RolloutState, facts: RolloutFacts, now: float) -> Move:
+    if state.stable is None:
+        return Move(entered(state, Phase.STARTING, now))
+    state = _adopted_spec(state, facts, now)
+    wish = next_wish(facts, state)
+    answer = run(MAY_START, facts, state, now)
+    if wish is None:
+        # A pause or a suspension is worth saying also while nothing waits.
+        quiet = facts.suspended or facts.paused
+        if quiet and not isinstance(answer, Pass):
+            return Move(replace(state, holding=answer.message))
+        return Move(replace(state, holding=_missing(state, facts)))
+    if not isinstance(answer, Pass):
+        return Move(replace(state, holding=answer.message))
+    if wish.source is Source.USER and not facts.policy.adopted and _nothing_serves(state, facts):
+        said = Announce(Reason.STARTING, f"No replicas are wanted: revision {wish.revision} is adopted directly.")
+        state = replace(
+            state,
+            stable=Stable(wish.revision, wish.config, wish.template),
+            user_config=facts.user_config,
+            user_template=wish.template,
+        )
+        return Move(entered(state, Phase.STARTING, now), (said,))
+    return begun(state, wish, now)
+
+
+def actions(state: RolloutState, facts: RolloutFacts, now: float) -> tuple[Action, ...]:
+    return serving(state, facts)
+
+
+def _missing(state: RolloutState, facts: RolloutFacts) -> str:
+    """A sentence when the service itself is not whole; empty when it is."""
+    ready, whole = target(facts, state).ready, floor(facts, state)
+    return f"{ready} of {counted(whole, 'stable pod')} ready." if ready < whole else ""
+
+
+def _nothing_serves(state: RolloutState, facts: RolloutFacts) -> bool:
+    return floor(facts, state) == 0 and target(facts, state).ready == 0
+
+
+def _adopted_spec(state: RolloutState, facts: RolloutFacts, now: float) -> RolloutState:
+    """The spec is what stable runs: remember it as adopted, so that the next edit is compared with it."""
+    same = state.stable is not None and facts.user.revision == state.stable.revision
+    if not same or now <= state.since:
+        return state
+    return replace(state, user_config=facts.user_config, user_template=facts.user.template)

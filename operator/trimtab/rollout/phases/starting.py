@@ -1,0 +1,54 @@
+"""Starting: the first revision is created. Nothing serves yet, so there is nothing that a canary could protect."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from trimtab.model.reason import Reason
+from trimtab.model.rollout import Action, Announce, Phase, RolloutFacts, RolloutState, Stable
+from trimtab.rollout.capacity import floor, target
+from trimtab.rollout.checks import Pass, counted, run
+from trimtab.rollout.deciding import not_paused
+from trimtab.rollout.level import serving
+from trimtab.rollout.trial import Move, entered
+
+
+def advance(state: RolloutState, facts: RolloutFacts, now: float) -> Move:
+    """The first revision follows the spec directly until it serves: a corrected spec replaces one that cannot start."""
+    wish = facts.user
+    said: tuple[Announce, ...] = ()
+    answer = run((not_paused,), facts, state, now)
+    if not isinstance(answer, Pass):
+        return Move(replace(state, holding=answer.message))
+    if state.stable is None and facts.suspended:
+        return Move(replace(state, holding="The resource is suspended: nothing is created."))
+    if state.stable is None or (state.stable.revision != wish.revision and not facts.suspended):
+        state = replace(
+            entered(state, Phase.STARTING, now),
+            stable=Stable(wish.revision, wish.config, wish.template),
+            user_config=facts.user_config,
+            user_template=wish.template,
+        )
+        said = (Announce(Reason.STARTING, f"Revision {wish.revision} is created as the spec asks for it."),)
+    ready, whole, settled = target(facts, state).ready, floor(facts, state), target(facts, state).settled
+    if ready >= whole and settled and (whole > 0 or not facts.policy.adopted):
+        stable = state.stable.revision if state.stable is not None else ""
+        message = f"Revision {stable} serves with {counted(ready, 'ready pod')}."
+        return Move(entered(state, Phase.STABLE, now), (*said, Announce(Reason.STABLE, message)))
+    return Move(replace(state, holding=_holding(facts, state, ready, whole)), said)
+
+
+def actions(state: RolloutState, facts: RolloutFacts, now: float) -> tuple[Action, ...]:
+    return serving(state, facts)
+
+
+def _holding(facts: RolloutFacts, state: RolloutState, ready: int, whole: int) -> str:
+    found = target(facts, state)
+    message = f"{ready} of {counted(whole, 'pod')} of the first revision ready."
+    for pod in found.pods:
+        if pod.trouble is not None and not pod.terminating:
+            words = f": {pod.trouble_message}" if pod.trouble_message else ""
+            return f"{message} Pod {pod.name}: {pod.trouble.value}{words} An edited spec replaces it directly."
+    if found.message:
+        return f"{message} Its pods cannot be created: {found.message}"
+    return message
