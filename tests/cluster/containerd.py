@@ -66,7 +66,7 @@ disabled_plugins = {json.dumps(disabled)}
 
 def _daemon(layout: Layout, name: str) -> Daemon:
     config = layout.config / f"{name}.toml"
-    return Daemon(name, ("containerd", f"--config={config}"))
+    return Daemon(name, ("containerd", f"--config={config}"), ahead=False)
 
 
 def ctr(layout: Layout, *arguments: str) -> str:

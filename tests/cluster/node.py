@@ -63,7 +63,10 @@ def kubelet(layout: Layout) -> Daemon:
             f"--root-dir={layout.cluster / 'kubelet'}",
             f"--hostname-override={NODE_NAME}",
             f"--node-ip={NODE_ADDRESS}",
+            # For cAdvisor, which asks containerd whom a cgroup belongs to. Deprecated, but there is no other way.
+            f"--containerd={layout.containerd_socket}",
         ),
+        ahead=False,
     )
 
 

@@ -122,11 +122,15 @@ def output(command: Sequence[str | Path], *, stdin: str | None = None, env: Mapp
 
 @dataclass(frozen=True)
 class Daemon:
-    """A program that keeps running: its name (of the log and the pid file), command and environment."""
+    """A program that keeps running: its name (of the log and the pid file) and command.
+
+    `ahead`: it goes before pods when the processors are busy, as on a machine of its own. Not for what starts pods:
+    they would inherit it.
+    """
 
     name: str
     command: tuple[str, ...]
-    env: tuple[tuple[str, str], ...] = ()
+    ahead: bool = True
 
 
 def write_if_changed(path: Path, text: str) -> bool:
@@ -148,16 +152,16 @@ def start(layout: Layout, daemon: Daemon, *, again: bool = False) -> None:
     """
     running = running_pid(layout, daemon.name)
     if running is not None:
-        if not again and _command_line(running) == daemon.command:
+        if not again and _command_line(running)[-len(daemon.command) :] == daemon.command:
             return
         end([running])
     layout.logs.mkdir(parents=True, exist_ok=True)
     layout.pids.mkdir(parents=True, exist_ok=True)
     with (layout.logs / f"{daemon.name}.log").open("ab") as log:
         process = subprocess.Popen(
-            daemon.command,
+            ["nice", "--adjustment=-5", *daemon.command] if daemon.ahead else daemon.command,
             cwd=layout.cluster,
-            env=environment(layout, dict(daemon.env)),
+            env=environment(layout),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
