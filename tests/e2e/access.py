@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from kubernetes import client, config, watch
+from kubernetes import client, config
 from kubernetes.client.exceptions import ApiException
 
 from tests.cluster.handle import Handle
@@ -29,9 +29,17 @@ class Access:
 
     def __init__(self, handle: Handle) -> None:
         self.handle = handle
-        self._api = config.new_client_from_config(config_file=str(handle.kubeconfig))
+        self._api: Any = config.new_client_from_config(config_file=str(handle.kubeconfig))  # type: ignore[no-untyped-call]
 
-    def request(self, method: str, path: str, body: object = None, *, seconds: float = 15.0, **query: str) -> Any:
+    def request(
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        *,
+        seconds: float = 15.0,
+        query: Mapping[str, str] | None = None,
+    ) -> Any:
         """The decoded answer. Raises AnswerError."""
         headers = {"Accept": "application/json"}
         if method in _TYPES:
@@ -39,7 +47,7 @@ class Access:
         what = f"{method} {path}"
         try:
             wanted = self._api.param_serialize(
-                method, path, query_params=list(query.items()), header_params=headers, body=body,
+                method, path, query_params=list((query or {}).items()), header_params=headers, body=body,
                 auth_settings=["BearerToken"],
             )  # fmt: skip
             answer = self._api.call_api(*wanted, _request_timeout=seconds)
@@ -58,7 +66,7 @@ class Access:
 
     def get(self, path: str, **query: str) -> Any:
         """A document."""
-        return self.request("GET", path, **query)
+        return self.request("GET", path, query=query)
 
     def items(self, path: str, **query: str) -> list[dict[str, Any]]:
         """The items of a list."""
@@ -78,14 +86,24 @@ class Access:
         return self.items(f"/api/v1/namespaces/{namespace}/pods", **query)
 
     def through_pod(
-        self, namespace: str, pod: str, port: int, path: str, *, post: object = None, seconds: float = 15.0, **query: str
+        self,
+        namespace: str,
+        pod: str,
+        port: int,
+        path: str,
+        *,
+        post: object = None,
+        query: Mapping[str, str] | None = None,
     ) -> Any:
         """The answer of an HTTP server in a pod, by way of the API server, which works on every kind of cluster."""
         target = f"/api/v1/namespaces/{namespace}/pods/{pod}:{port}/proxy{path}"
-        return self.request("GET" if post is None else "POST", target, post, seconds=seconds, **query)
+        return self.request("GET" if post is None else "POST", target, post, query=query)
 
-    def watched_pods(self, namespace: str, selector: str, stream: watch.Watch) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Pods as they are and as they change: (ADDED, MODIFIED or DELETED, pod), until the server ends the watch."""
+    def watched_pods(self, namespace: str, selector: str, stream: Any) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Pods as they are and as they change: (ADDED, MODIFIED or DELETED, pod), until the server ends the watch.
+
+        `stream` is a `kubernetes.watch.Watch`, with which another thread can end it.
+        """
         listing = client.CoreV1Api(self._api).list_namespaced_pod
         for event in stream.stream(listing, namespace=namespace, label_selector=selector, timeout_seconds=3600):
             yield str(event["type"]), dict(event["raw_object"])

@@ -12,6 +12,21 @@ from tests.e2e.waiting import until
 
 PORT = 8089
 
+# A pod is ready a moment before the node's rules lead to it, which is no fault of the service: the counting begins when
+# several connections in a row were answered.
+_WAIT = """
+import sys, time, urllib.request
+good = 0
+while good < 5:
+    try:
+        urllib.request.urlopen(sys.argv[1], timeout=10).read()
+        good += 1
+    except OSError as error:
+        good = 0
+        print(error, flush=True)
+    time.sleep(0.5)
+"""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Load:
@@ -81,7 +96,7 @@ class LoadGenerator:
         return self.access.handle.kubectl("describe", "pod", self.name, namespace=self.namespace, check=False)[-1500:]
 
     def _ask(self, path: str, *, post: object = None, **query: str) -> Any:
-        return self.access.through_pod(self.namespace, self.name, PORT, path, post=post, **query)
+        return self.access.through_pod(self.namespace, self.name, PORT, path, post=post, query=query or None)
 
     def stats(self, since: float | None = None, *, series: bool = False) -> dict[str, Any]:
         """The answer of /stats; `since` in seconds since the epoch, by the cluster's clock."""
@@ -150,12 +165,20 @@ def manifest(name: str, image: str, url: str, model: str, load: Load) -> str:
         "resources": {"requests": {"cpu": "250m", "memory": "128Mi"}, "limits": {"memory": "1Gi"}},
         "securityContext": restricted(),
     }
+    first = {
+        "name": "wait-for-the-service",
+        "image": image,
+        "imagePullPolicy": "IfNotPresent",
+        "command": ["python3", "-c", _WAIT, f"{url}/models"],
+        "securityContext": restricted(),
+    }
     return yaml.safe_dump(
         {
             "apiVersion": "v1",
             "kind": "Pod",
             "metadata": {"name": name, "labels": {"app": name}},
             "spec": {
+                "initContainers": [first],
                 "containers": [container],
                 "restartPolicy": "Never",
                 "terminationGracePeriodSeconds": 2,

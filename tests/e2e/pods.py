@@ -49,7 +49,7 @@ class PodWatch:
         self._lock = threading.Lock()
         self._pods: dict[str, dict[str, Any]] = {}
         self._counts: list[Count] = []
-        self._stream = watch.Watch()
+        self._stream: Any = watch.Watch()  # type: ignore[no-untyped-call]
         self._ends = threading.Event()
         self._thread = threading.Thread(target=self._run, name="pod-watch", daemon=True)
 

@@ -1,0 +1,100 @@
+"""The stage of the demo: cluster, images, operator, service, load."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+
+import yaml
+
+from tests.cluster.fixtures import REPOSITORY
+from tests.cluster.handle import Handle, from_document
+from tests.e2e import operator
+from tests.e2e.access import Access
+from tests.e2e.loadgen import Load, LoadGenerator
+from tests.e2e.manifests import MODEL, Service, emulated_service, vllm_service
+from tests.e2e.pods import DEPLOYMENT
+
+NAMESPACE = "demo"
+NAME = "chat"
+ENGINE_IMAGES = {"vllm": "engine-demo", "emulator": "testkit"}
+
+
+class StageError(Exception):
+    """The stage could not be set; the text says which part."""
+
+
+def _cluster_program(*words: str, quiet: bool) -> str:
+    command = [sys.executable, "-m", "tests.cluster", *words]
+    done = subprocess.run(command, cwd=REPOSITORY, stdout=subprocess.PIPE if quiet else None, text=True, check=False)
+    if done.returncode != 0:
+        raise StageError(f"`python -m tests.cluster {' '.join(words)}` failed; what it said stands above")
+    return done.stdout or ""
+
+
+def cluster() -> Handle:
+    """The cluster that CLUSTER names, brought up where it is not."""
+    _cluster_program("up", quiet=False)
+    return from_document(json.loads(_cluster_program("status", "--json", quiet=True)))
+
+
+def images(engine: str) -> dict[str, str]:
+    """References of the operator's, the engine's and the load generator's image, built and loaded where needed."""
+    names = dict.fromkeys(("operator", ENGINE_IMAGES[engine], "testkit"))
+    return dict(json.loads(_cluster_program("images", "--json", *names, quiet=True)))
+
+
+def service(engine: str, image: str) -> Service:
+    """The service with its bad configuration."""
+    return vllm_service(NAME, image) if engine == "vllm" else emulated_service(NAME, image)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """What the acts play on."""
+
+    access: Access
+    service: Service
+    load: LoadGenerator
+    testkit: str
+
+    @property
+    def selector(self) -> str:
+        """All pods of the service."""
+        return f"{DEPLOYMENT}={NAME}"
+
+    def fresh_namespace(self) -> None:
+        """An empty namespace; an earlier demo's is deleted first."""
+        handle = self.access.handle
+        handle.kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found", "--timeout=180s")
+        handle.apply(yaml.safe_dump({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}))
+
+    def apply_service(self) -> None:
+        """Creates the LLMDeployment. Trimtab may only watch it at first, so that the baseline can be measured."""
+        document = self.service.document()
+        document["spec"]["tuning"]["mode"] = "Observe"
+        self.access.handle.apply(yaml.safe_dump(document), namespace=NAMESPACE)
+
+    def start_load(self, clients: int) -> None:
+        """The load generator, against the Service's own address: nothing here needs cluster DNS."""
+        address = self.access.get(f"/api/v1/namespaces/{NAMESPACE}/services/{NAME}")["spec"]
+        url = f"http://{address['clusterIP']}:{address['ports'][0]['port']}/v1"
+        self.load.deploy(self.testkit, url, MODEL, Load(clients=clients))
+
+    def clear(self) -> None:
+        """Removes what the demo made in the cluster, but the operator."""
+        self.access.handle.kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found", "--wait=false")
+
+
+def set_stage(engine: str, handle: Handle, references: dict[str, str]) -> Stage:
+    """The stage with the operator running on it."""
+    access = Access(handle)
+    operator.install(access, references["operator"], handle.prometheus_in_cluster)
+    return Stage(
+        access=access,
+        service=service(engine, references[ENGINE_IMAGES[engine]]),
+        load=LoadGenerator(access=access, namespace=NAMESPACE),
+        testkit=references["testkit"],
+    )
