@@ -35,8 +35,8 @@ class Answers:
     histograms: Answer
     counters: Answer
     gauges: Answer
-    containers: Answer
-    gpu: Answer | None = None  # None: not asked
+    containers: Answer | None = None  # None: not asked
+    gpu: Answer | None = None
 
 
 def sorted_by_pod(answers: Answers, engine: Engine) -> dict[PodKey, PodSeries]:
@@ -231,6 +231,8 @@ class PodReader:
 
     def _container(self, reading: str, *, window: float) -> Reading[float]:
         answer = self.answers.containers
+        if answer is None:
+            return Unknown(Why.NOT_SCRAPED, "The container metrics have not been read.")
         if isinstance(answer, Unknown):
             return answer
         value = self.series.values.get(reading)
@@ -241,7 +243,7 @@ class PodReader:
     def _gpu(self, reading: str) -> Reading[float]:
         answer = self.answers.gpu
         if answer is None:
-            return Unknown(Why.NOT_SCRAPED, "The pod asks for no GPU.")
+            return Unknown(Why.NOT_SCRAPED, "GPU metrics have not been read.")
         if isinstance(answer, Unknown):
             return answer
         value = self.series.values.get(reading)

@@ -119,8 +119,10 @@ async def _ask(
     """Names of pods may repeat across namespaces, so a query can select more than these pods; what is more is left."""
     scope = Scope(tuple(sorted({space for space, _ in pods})), tuple(sorted({name for _, name in pods})))
     known = parse_version(version)
+    freshness = await prometheus.query(queries.freshness(engine, known, scope, window))
+    if isinstance(freshness, Unknown):  # no use, and no kindness, in asking a sick server five times
+        return Answers(freshness=freshness, histograms=freshness, counters=freshness, gauges=freshness)
     asked = [
-        queries.freshness(engine, known, scope, window),
         queries.histograms(engine, known, scope, window),
         queries.counters(engine, known, scope, window),
         queries.gauges(engine, known, scope, window),
@@ -129,12 +131,12 @@ async def _ask(
     asked += [queries.gpu(scope, window)] if gpu else []
     got: list[Answer] = await asyncio.gather(*(prometheus.query(expression) for expression in asked))
     return Answers(
-        freshness=got[0],
-        histograms=got[1],
-        counters=got[2],
-        gauges=got[3],
-        containers=got[4],
-        gpu=got[5] if gpu else None,
+        freshness=freshness,
+        histograms=got[0],
+        counters=got[1],
+        gauges=got[2],
+        containers=got[3],
+        gpu=got[4] if gpu else None,
     )
 
 

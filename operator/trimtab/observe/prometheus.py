@@ -2,13 +2,13 @@
 
 Every way in which an answer can fail to be an answer becomes an `Unknown` with its reason; nothing raises. Queries run
 in a few threads of their own. One that does not answer holds its thread until its read times out, but its caller only
-until the deadline, and a query that is still waiting for a thread by then is never sent.
+until the deadline; a query that gets no thread in time is never sent.
 """
 
 from __future__ import annotations
 
 import asyncio
-import io
+import contextlib
 import math
 import threading
 import time
@@ -16,7 +16,6 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Self, TypeAlias
-from urllib.parse import urlsplit
 
 import requests
 from prometheus_api_client import PrometheusConnect
@@ -24,8 +23,8 @@ from prometheus_api_client.exceptions import PrometheusApiClientException
 from urllib3.util.retry import Retry
 
 from trimtab.model.reading import Unknown, Why
+from trimtab.observe.http import BoundedSession, Limits, NotAnAnswer, checked_url
 
-_CHUNK = 64 * 1024
 OnQuery = Callable[[float, str], None]
 
 
@@ -38,56 +37,6 @@ class Sample:
 
 
 Vector: TypeAlias = tuple[Sample, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """Seconds and bytes. `deadline` bounds one query as its caller sees it, waiting for a thread included."""
-
-    connect_timeout: float = 2.0
-    read_timeout: float = 5.0
-    deadline: float = 8.0
-    in_flight: int = 4
-    max_bytes: int = 32 * 1024 * 1024
-
-
-class _NotAnAnswer(Exception):  # noqa: N818
-    """The server answered, but not with the result of a query."""
-
-
-class _BoundedSession(requests.Session):
-    """Sends queries in the body (a long list of pods does not fit an address), follows nothing, reads no more than
-    allowed, and ignores proxies and passwords from the environment.
-    """
-
-    def __init__(self, limits: Limits) -> None:
-        super().__init__()
-        self.trust_env = False
-        self._limits = limits
-
-    def request(self, method: Any, url: Any, **options: Any) -> requests.Response:  # type: ignore[override]
-        parameters = options.pop("params", None)
-        options["data" if str(method).upper() == "POST" else "params"] = parameters
-        options.update(allow_redirects=False, stream=True)
-        options["timeout"] = (self._limits.connect_timeout, self._limits.read_timeout)
-        end = time.monotonic() + self._limits.deadline
-        with super().request(method, url, **options) as answer:
-            if answer.is_redirect or 300 <= answer.status_code < 400:
-                raise _NotAnAnswer("it redirects to another address, which is not followed")
-            if answer.status_code != 200:
-                raise _NotAnAnswer(f"it answered with HTTP status {answer.status_code}")
-            body = bytearray()
-            for chunk in answer.iter_content(_CHUNK):
-                body += chunk
-                if len(body) > self._limits.max_bytes:
-                    raise _NotAnAnswer(f"its answer is larger than {self._limits.max_bytes} bytes")
-                if time.monotonic() > end:
-                    raise requests.exceptions.ReadTimeout("the answer did not end in time")
-            whole = requests.Response()
-            whole.status_code = answer.status_code
-            whole.headers = answer.headers
-            whole.raw = io.BytesIO(bytes(body))
-            return whole
 
 
 class Prometheus:
@@ -104,30 +53,42 @@ class Prometheus:
         ca_file: str | None = None,
         on_query: OnQuery | None = None,
     ) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError(f"{url!r} is not an http or https address")
-        self._url = url.rstrip("/")
+        self._url = checked_url(url).rstrip("/")
         self._limits = limits or Limits()
         self._headers = dict(headers or {})
         self._ca_file = ca_file
         self._on_query = on_query
         self._pool = ThreadPoolExecutor(self._limits.in_flight, thread_name_prefix="prometheus")
+        self._turns = asyncio.Semaphore(self._limits.in_flight)
         self._mine = threading.local()
         self._all: list[PrometheusConnect] = []
 
     async def query(self, expression: str) -> Vector | Unknown:
         """The instant vector of `expression` at Prometheus' own present, or why there is none."""
         began = time.monotonic()
-        asked = asyncio.get_running_loop().run_in_executor(self._pool, self._ask, expression)
-        try:
-            answer = await asyncio.wait_for(asked, self._limits.deadline)
-        except TimeoutError:
-            answer = _too_slow(self._limits.deadline)
+        answer = await self._in_turn(expression)
         if self._on_query is not None:
             outcome = answer.why.value if isinstance(answer, Unknown) else "ok"
             self._on_query(time.monotonic() - began, outcome)
         return answer
+
+    async def _in_turn(self, expression: str) -> Vector | Unknown:
+        try:
+            await asyncio.wait_for(self._turns.acquire(), self._limits.queue)
+        except TimeoutError:
+            return Unknown(Why.TIMEOUT, f"Prometheus is too busy with other queries ({self._limits.queue:g} s).")
+        loop = asyncio.get_running_loop()
+        try:
+            asked = self._pool.submit(self._ask, expression)
+        except RuntimeError:
+            self._turns.release()
+            return Unknown(Why.UNREACHABLE, "The connection to Prometheus has been closed.")
+        # The turn ends with the thread's work, not with the caller's patience.
+        asked.add_done_callback(lambda _: _unless_closed(loop, self._turns.release))
+        try:
+            return await asyncio.wait_for(asyncio.wrap_future(asked), self._limits.deadline)
+        except TimeoutError:
+            return _too_slow(self._limits.deadline)
 
     def _ask(self, expression: str) -> Vector | Unknown:
         patience = {"timeout": f"{math.ceil(self._limits.deadline)}s"}
@@ -136,7 +97,7 @@ class Prometheus:
         except requests.exceptions.Timeout:
             return _too_slow(self._limits.read_timeout)
         except (
-            _NotAnAnswer,
+            NotAnAnswer,
             PrometheusApiClientException,
             requests.exceptions.InvalidJSONError,
             requests.exceptions.ChunkedEncodingError,
@@ -145,7 +106,7 @@ class Prometheus:
             TypeError,
             ValueError,
         ) as error:
-            said = str(error) if isinstance(error, _NotAnAnswer) else "its answer is not the result of a query"
+            said = str(error) if isinstance(error, NotAnAnswer) else "its answer is not the result of a query"
             return Unknown(Why.BAD_ANSWER, f"Prometheus cannot be read: {said}.")
         except requests.exceptions.RequestException as error:
             return Unknown(Why.UNREACHABLE, f"Prometheus cannot be reached ({type(error).__name__}).")
@@ -154,7 +115,7 @@ class Prometheus:
         """One connection for each thread: a requests session is not made for sharing."""
         mine: PrometheusConnect | None = getattr(self._mine, "connection", None)
         if mine is None:
-            session = _BoundedSession(self._limits)
+            session = BoundedSession(self._limits)
             if self._ca_file:
                 session.verify = self._ca_file
             never = Retry(total=0, redirect=0)
@@ -182,18 +143,23 @@ class Prometheus:
         await self.close()
 
 
+def _unless_closed(loop: asyncio.AbstractEventLoop, function: Callable[[], None]) -> None:
+    with contextlib.suppress(RuntimeError):  # the loop has ended before the thread did
+        loop.call_soon_threadsafe(function)
+
+
 def _too_slow(seconds: float) -> Unknown:
     return Unknown(Why.TIMEOUT, f"Prometheus did not answer within {seconds:g} s.")
 
 
 def _vector(result: object) -> Vector:
     if not isinstance(result, list):
-        raise _NotAnAnswer("its answer is not an instant vector")
+        raise NotAnAnswer("its answer is not an instant vector")
     return tuple(_sample(item) for item in result)
 
 
 def _sample(item: Any) -> Sample:
     labels, (_, value) = item["metric"], item["value"]
     if not isinstance(labels, dict):
-        raise _NotAnAnswer("its answer is not an instant vector")
+        raise NotAnAnswer("its answer is not an instant vector")
     return Sample(labels, float(value))

@@ -1,1 +1,1 @@
-"""What the operator tells about itself: Prometheus metrics, health, JSON logs, traces. None of it can stop a reconcile."""
+"""What the operator tells about itself: Prometheus metrics, health, JSON logs, traces; none of it stops a reconcile."""
