@@ -37,7 +37,9 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
     """Read the settings. Raises SettingsError, which names the variable."""
     url = environment.get("TRIMTAB_PROMETHEUS_URL", "")
     if not url.startswith(("http://", "https://")):
-        raise SettingsError("TRIMTAB_PROMETHEUS_URL must be the http(s) address of Prometheus, e.g. http://prometheus:9090")
+        raise SettingsError(
+            "TRIMTAB_PROMETHEUS_URL must be the http(s) address of Prometheus, e.g. http://prometheus:9090"
+        )
     max_mode = environment.get("TRIMTAB_MAX_MODE", "Apply") or "Apply"
     if max_mode not in MODES:
         raise SettingsError(f"TRIMTAB_MAX_MODE is {max_mode!r}; it takes one of {', '.join(MODES)}")

@@ -12,15 +12,20 @@ from typing import Any
 
 from trimtab.api.v1alpha1 import FieldConflicts, LLMDeployment
 from trimtab.kube.client import Kube
+from trimtab.kube.errors import Conflict, Invalid
 from trimtab.kube.kinds import DEPLOYMENTS, SERVICES
+from trimtab.model.reason import Reason
 from trimtab.model.rollout import Action, Announce, EnsureRevision, ReconfigureTarget, RemoveRevision
+from trimtab.reconcile.spec_checks import Problem
 from trimtab.reconcile.workloads import Workloads
-from trimtab.render import canary_of, deployment_of, service_of, target_patch
+from trimtab.render import RenderError, canary_of, target_patch
+from trimtab.render import deployment as deployment_of
+from trimtab.render import service as service_of
 
 REPLICAS_MANAGER = "trimtab-replicas"
 
 
-class TemplateLost(RuntimeError):
+class TemplateLostError(RuntimeError):
     """A revision's Deployment is gone and the spec no longer describes its pods, so it cannot be made again."""
 
 
@@ -41,6 +46,26 @@ async def perform(
                 continue
 
 
+def performing_failed(error: Exception) -> Problem | None:
+    """The problem that a person must mend; None for a failure that trying again may cure."""
+    match error:
+        case Conflict() if error.managers:
+            owners = ", ".join(error.managers)
+            return Problem(
+                Reason.FIELD_CONFLICT,
+                f"{error} The field belongs to {owners}. Change it there, or set spec.targetRef.fieldConflicts to "
+                "Override so that Trimtab takes the engine's arguments over.",
+            )
+        case Invalid():
+            return Problem(Reason.INVALID_SPEC, str(error))
+        case RenderError():
+            return Problem(error.reason, str(error))
+        case TemplateLostError():
+            return Problem(Reason.TARGET_NOT_FOUND, str(error))
+        case _:
+            return None
+
+
 async def ensure_service(kube: Kube, deployment: LLMDeployment, workloads: Workloads) -> None:
     """One Service over all revisions of an owned workload."""
     if deployment.adopted:
@@ -57,7 +82,7 @@ async def _ensure(
     live = workloads.deployments.get(action.revision)
     if live is None:
         if action.template != template:
-            raise TemplateLost(
+            raise TemplateLostError(
                 f"The Deployment of revision {action.revision} is gone, and the spec describes other pods since."
             )
         live = await kube.apply(DEPLOYMENTS, _rendered(deployment, workloads, action), force=True)
@@ -85,14 +110,12 @@ async def _remove(kube: Kube, workloads: Workloads, revision: str) -> None:
         await kube.delete(DEPLOYMENTS, metadata["namespace"], metadata["name"], uid=metadata["uid"])
 
 
-async def _reconfigure(
-    kube: Kube, deployment: LLMDeployment, workloads: Workloads, action: ReconfigureTarget
-) -> None:
+async def _reconfigure(kube: Kube, deployment: LLMDeployment, workloads: Workloads, action: ReconfigureTarget) -> None:
     """The planned fields of the user's workload alone; without `Override` another owner of them is a Conflict."""
     reference = deployment.spec.target_ref
     if reference is None or workloads.target is None:
         return
-    patch = target_patch(workloads.target, deployment, action.revision, action.config)
+    patch = target_patch(workloads.target, deployment, action.config)
     if _contains(workloads.target, {"spec": patch["spec"]}):
         return
     await kube.apply(DEPLOYMENTS, patch, force=reference.field_conflicts is FieldConflicts.OVERRIDE)

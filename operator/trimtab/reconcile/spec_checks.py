@@ -1,7 +1,7 @@
 """Is there something to work on? A chain of named checks on a spec that the API server has admitted.
 
-Each check returns a Problem or None; the first problem becomes the condition Ready=False, with the way out in its message,
-and nothing is written but the status: pods that serve go on serving.
+Each check returns a Problem or None; the first problem becomes the condition Ready=False, with the way out in its
+message, and nothing is written but the status: pods that serve go on serving.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from trimtab.api.v1alpha1 import LLMDeployment
-from trimtab.catalogue import EngineCatalogue
+from trimtab.catalogue import CatalogueError, EngineCatalogue
 from trimtab.model.reason import Reason
 
 
@@ -58,20 +58,16 @@ def engine_version_is_supported(subject: Subject) -> Problem | None:
     )
 
 
-def configuration_is_known_to_the_engine(subject: Subject) -> Problem | None:
-    """A knob that this engine version does not have is refused here; a bad value is the engine's to refuse, on a canary."""
+def configuration_can_be_expressed(subject: Subject) -> Problem | None:
+    """What has no flag is refused here; a value that only the engine can refuse is left to a canary."""
     if subject.engine is None:
         return None
     engine = subject.deployment.spec.engine
-    knobs = subject.engine.knobs(engine.version)
-    strange = sorted(name for name in engine.config.model_dump(by_alias=True, exclude_none=True) if name not in knobs)
-    if not strange:
-        return None
-    return Problem(
-        Reason.INVALID_SPEC,
-        f"spec.engine.config.{strange[0]} does not exist for {engine.name} {engine.version}; remove it, "
-        f"or correct spec.engine.version.",
-    )
+    try:
+        subject.engine.flags(engine.version, engine.config.to_config())
+    except CatalogueError as error:
+        return Problem(Reason.INVALID_SPEC, f"spec.engine.config: {error}")
+    return None
 
 
 def target_exists(subject: Subject) -> Problem | None:
@@ -100,7 +96,7 @@ def target_has_the_container(subject: Subject) -> Problem | None:
 
 
 def target_is_not_shared(subject: Subject) -> Problem | None:
-    """Of two LLMDeployments on one target the older works, then the one with the smaller uid; the younger reports it."""
+    """Of two LLMDeployments on one target the older works, then the one with the smaller uid; the younger says so."""
     me = subject.deployment
     if me.spec.target_ref is None:
         return None
@@ -135,7 +131,7 @@ def target_is_not_ours(subject: Subject) -> Problem | None:
 CHECKS: tuple[Check, ...] = (
     engine_is_known,
     engine_version_is_supported,
-    configuration_is_known_to_the_engine,
+    configuration_can_be_expressed,
     target_exists,
     target_has_the_container,
     target_is_not_shared,

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from trimtab.api.conditions import ConditionStatus, set_condition
+from trimtab.api.conditions import set_condition
 from trimtab.api.v1alpha1 import LLMDeployment
 from trimtab.model.bottleneck import Health
 from trimtab.model.plan import NoPlan, Plan, Proposal
@@ -20,9 +20,6 @@ from trimtab.model.reason import Reason
 from trimtab.model.rollout import Attempt, Phase, RevisionFacts, RolloutState
 from trimtab.model.snapshot import RevisionView, Snapshot
 from trimtab.reconcile.spec_checks import Problem
-
-_MOVED_FAR = 2.0  # figures are rewritten alone when one has at least doubled or halved
-_SMALL = 8.0  # ... and is not just a small number
 
 _METRICS_REASONS = {
     Why.UNREACHABLE: Reason.PROMETHEUS_UNREACHABLE,
@@ -61,8 +58,8 @@ class Report:
     selector: str = ""
 
 
-def status_of(report: Report, now: str) -> dict[str, Any]:
-    """The whole status, as it is applied. `now` is the RFC 3339 time for conditions that change."""
+def status_of(report: Report, now: float) -> dict[str, Any]:
+    """The whole status, as it is applied. `now`: seconds since the epoch, for conditions that change."""
     before = report.deployment.status
     status: dict[str, Any] = {
         "observedGeneration": report.deployment.metadata.generation,
@@ -193,27 +190,27 @@ def _last_attempt(attempt: Attempt) -> str:
     return f"The last trial, revision {attempt.revision}, {said}: {attempt.message}"
 
 
-def _conditions(report: Report, before: Sequence[Mapping[str, Any]], now: str) -> list[dict[str, Any]]:
+def _conditions(report: Report, before: Sequence[Mapping[str, Any]], now: float) -> list[dict[str, Any]]:
     conditions: list[dict[str, Any]] = [dict(condition) for condition in before]
     for kind, status, reason, message in _judged(report):
         conditions = set_condition(
             conditions,
-            type=kind,
+            kind,
             status=status,
-            reason=reason.value,
-            message=message[:1000],
-            observed_generation=report.deployment.metadata.generation,
+            reason=reason,
+            message=message,
+            generation=report.deployment.metadata.generation,
             now=now,
         )
     return conditions
 
 
-_Row = tuple[str, ConditionStatus, Reason, str]
+_Row = tuple[str, bool | None, Reason, str]
 
 
 def _judged(report: Report) -> list[_Row]:
     if report.problem is not None:
-        return [("Ready", ConditionStatus.FALSE, report.problem.reason, report.problem.message)]
+        return [("Ready", False, report.problem.reason, report.problem.message)]
     rows: list[_Row] = []
     if report.state is not None:
         rows.append(_ready(report, report.state))
@@ -234,88 +231,51 @@ def _ready(report: Report, state: RolloutState) -> _Row:
         wanted = min(facts.desired for facts in (report.revisions or {}).values()) if report.revisions else 0
     if state.phase is Phase.STARTING or serving < wanted:
         message = f"{serving} of {wanted} pods are ready. {state.holding}".strip()
-        return ("Ready", ConditionStatus.FALSE, Reason.STARTING, message)
-    return ("Ready", ConditionStatus.TRUE, Reason.RECONCILED, f"{serving} pods are ready, {wanted} are wanted.")
+        return ("Ready", False, Reason.STARTING, message)
+    return ("Ready", True, Reason.RECONCILED, f"{serving} pods are ready, {wanted} are wanted.")
 
 
 def _progressing(state: RolloutState) -> _Row:
     moving = state.phase not in (Phase.STABLE, Phase.STARTING)
-    status = ConditionStatus.TRUE if moving else ConditionStatus.FALSE
     reason = _PHASE_REASONS[state.phase]
     if not moving and state.attempts:
         last = state.attempts[0]
-        return ("Progressing", status, last.outcome, _last_attempt(last))
-    return ("Progressing", status, reason, state.holding or "No trial is running.")
+        return ("Progressing", moving, last.outcome, _last_attempt(last))
+    return ("Progressing", moving, reason, state.holding or "No trial is running.")
 
 
 def _metrics(snapshot: Snapshot) -> _Row:
     if isinstance(snapshot.metrics, Known):
         message = f"Metrics were read over {snapshot.window:.0f} seconds."
-        return ("MetricsAvailable", ConditionStatus.TRUE, Reason.METRICS_FOUND, message)
+        return ("MetricsAvailable", True, Reason.METRICS_FOUND, message)
     reason = _METRICS_REASONS.get(snapshot.metrics.why, Reason.METRICS_MISSING)
-    return ("MetricsAvailable", ConditionStatus.FALSE, reason, snapshot.metrics.message)
+    return ("MetricsAvailable", False, reason, snapshot.metrics.message)
 
 
 def _slo(health: Health) -> _Row:
     if not health.targets and health.slo_met is None:
-        return ("SLOSatisfied", ConditionStatus.UNKNOWN, Reason.NO_SLO, "spec.slo has no target that could be checked.")
+        return ("SLOSatisfied", None, Reason.NO_SLO, "spec.slo has no target that could be checked.")
     if health.slo_met is None:
         message = "There are not enough samples to check the SLO."
-        return ("SLOSatisfied", ConditionStatus.UNKNOWN, Reason.TOO_FEW_SAMPLES, message)
+        return ("SLOSatisfied", None, Reason.TOO_FEW_SAMPLES, message)
     parts = [
-        f"{state.target.name} is {state.measured.value * 1000:.0f} ms, {state.target.seconds * 1000:.0f} ms is the target"
+        f"{state.target.name} is {state.measured.value * 1000:.0f} ms, the target {state.target.seconds * 1000:.0f} ms"
         for state in health.targets
         if isinstance(state.measured, Known) and state.met is health.slo_met
     ]
     message = "; ".join(parts) + "." if parts else "All targets are met."
     if health.slo_met:
-        return ("SLOSatisfied", ConditionStatus.TRUE, Reason.SLO_MET, message)
-    return ("SLOSatisfied", ConditionStatus.FALSE, Reason.SLO_VIOLATED, message)
+        return ("SLOSatisfied", True, Reason.SLO_MET, message)
+    return ("SLOSatisfied", False, Reason.SLO_VIOLATED, message)
 
 
 def _planned(proposal: Proposal) -> _Row:
     if isinstance(proposal, NoPlan):
-        return ("Planned", ConditionStatus.FALSE, proposal.reason, proposal.message)
+        return ("Planned", False, proposal.reason, proposal.message)
     steps = "; ".join(step.title for step in proposal.optimizations)
     effect = proposal.improvement
     message = (
         f"{proposal.name}: {steps}. Estimated {effect.metric.value} x {effect.ratio:.2f} "
         f"({effect.low:.2f} to {effect.high:.2f}, {effect.basis})."
     )
-    return ("Planned", ConditionStatus.TRUE, Reason.PLAN_PROPOSED, message)
-
-
-def worth_writing(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
-    """Whether `after` says something that `before` does not: a decision, a state, or a figure that has moved far."""
-    if _decisions(before) != _decisions(after):
-        return True
-    old, new = before.get("measured") or {}, after.get("measured") or {}
-    return any(_moved_far(float(old.get(name, 0)), float(value)) for name, value in new.items())
-
-
-def _moved_far(old: float, new: float) -> bool:
-    large, small = max(old, new), min(old, new)
-    return large >= _SMALL * _MOVED_FAR and large >= _MOVED_FAR * max(small, _SMALL)
-
-
-def _decisions(status: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of a status that is decided, without texts and figures that move by themselves."""
-    rollout = dict(status.get("rollout") or {})
-    rollout.pop("holding", None)
-    verdict = dict(rollout.get("verdict") or {})
-    rollout["verdict"] = (verdict.get("call"), verdict.get("reason"))
-    kept = {
-        name: value
-        for name, value in status.items()
-        if name not in ("measured", "summary", "findings", "conditions", "rollout")
-    }
-    kept["rollout"] = _without_empty(rollout)
-    kept["conditions"] = sorted(
-        (item["type"], item["status"], item["reason"], item.get("observedGeneration") or 0)
-        for item in status.get("conditions") or []
-    )
-    return _without_empty(kept)
-
-
-def _without_empty(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in values.items() if value not in (None, {}, [], "", ())}
+    return ("Planned", True, Reason.PLAN_PROPOSED, message)

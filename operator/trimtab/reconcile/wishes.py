@@ -7,14 +7,10 @@ to the engine's default.
 
 from __future__ import annotations
 
-from trimtab.model.config import EngineConfig, content_hash
+from trimtab.api.names import revision_name
+from trimtab.model.config import EngineConfig
 from trimtab.model.plan import Plan
 from trimtab.model.rollout import RolloutState, Source, Wish
-
-
-def revision_name(config: EngineConfig, template: str) -> str:
-    """The revision of a configuration in a pod template: equal contents have equal names."""
-    return content_hash(config, template)
 
 
 def wish_of_user(spec_config: EngineConfig, template: str, state: RolloutState) -> Wish:
@@ -26,7 +22,7 @@ def wish_of_user(spec_config: EngineConfig, template: str, state: RolloutState) 
 
 
 def wish_of_plan(plan: Plan, state: RolloutState) -> Wish | None:
-    """The first optimization of `plan`, applied to the stable configuration that it was made for; None when outdated."""
+    """The first optimization of `plan`, applied to the configuration that it was made for; None when outdated."""
     stable = state.stable
     if stable is None or not plan.optimizations or plan.start != stable.config:
         return None

@@ -1,7 +1,7 @@
-"""A keyed work queue: a key is worked on by one worker at a time, and however often it is asked for, once more is enough.
+"""A keyed work queue: one worker at a time has a key, and however often it is asked for, once more is enough.
 
-The idea is client-go's workqueue (add, get, done; de-duplication of what waits; a key that is added while it is worked on
-is worked on again afterwards), with a time to run at instead of a rate limiter: each reconcile says when it wants to be
+The idea is client-go's workqueue (add, get, done; de-duplication of what waits; a key that is added while it is worked
+on is worked on again afterwards), with a time to run at instead of a rate limiter: each reconcile says when it wants to be
 called next, and an event can only bring that forward.
 """
 
@@ -86,7 +86,7 @@ async def run_worker(
     reconcile: Callable[[K], Awaitable[float | None]],
     on_error: Callable[[K, Exception], float],
 ) -> None:
-    """Work on keys for ever. `reconcile` returns the seconds to its next call; `on_error` the back-off after a failure."""
+    """Work on keys for ever. `reconcile` returns the seconds to its next call; `on_error` the back-off after one."""
     while True:
         key = await queue.get()
         delay: float | None = None

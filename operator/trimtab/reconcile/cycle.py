@@ -1,0 +1,394 @@
+"""One cycle for one LLMDeployment: gather facts, analyse, judge, plan, step, write status, perform.
+
+The new state is written before its actions are performed, and every phase asks for all that should exist, so a crash
+between any two writes is repaired by the next cycle (promise 5).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pydantic import ValidationError
+
+from trimtab import judge
+from trimtab.analyse import diagnose
+from trimtab.api.convert import Unreadable, config_of, policy_of, rollout_state_from, rollout_state_to, slo_of
+from trimtab.api.names import selector_labels, selector_text
+from trimtab.api.v1alpha1 import LLMDeployment
+from trimtab.catalogue import ENGINES, EngineCatalogue, find_engine
+from trimtab.kube.errors import KubeError
+from trimtab.kube.kinds import LLM_DEPLOYMENTS, OPTIMIZATION_PLANS
+from trimtab.model.bottleneck import Health
+from trimtab.model.plan import Plan
+from trimtab.model.reading import Known, Unknown, Why
+from trimtab.model.reason import Reason
+from trimtab.model.rollout import (
+    Action,
+    Announce,
+    Phase,
+    RevisionFacts,
+    RolloutFacts,
+    RolloutState,
+    Wish,
+)
+from trimtab.model.snapshot import ObservedPod, PodMetrics, RevisionView, Snapshot
+from trimtab.model.verdict import Verdict
+from trimtab.observe.gather import Target
+from trimtab.reconcile import adoption, planning, status
+from trimtab.reconcile.limits import device_of, limits_of
+from trimtab.reconcile.memory import Key
+from trimtab.reconcile.perform import TemplateLostError, perform, performing_failed
+from trimtab.reconcile.spec_checks import Problem, Subject, problem_of
+from trimtab.reconcile.wishes import wish_of_user
+from trimtab.reconcile.workloads import Workloads, read_workloads
+from trimtab.reconcile.world import World
+from trimtab.render import RenderError, plan_object, target_template_hash, template_hash
+from trimtab.rollout import next_wake, step
+from trimtab.telemetry import logs
+from trimtab.telemetry.metrics import Metrics
+
+_JUDGED = (Phase.CANARY_JUDGING, Phase.PROMOTING, Phase.WATCHING)
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """Everything that one cycle decides upon, gathered once."""
+
+    raw: Mapping[str, Any]
+    deployment: LLMDeployment
+    engine: EngineCatalogue
+    state: RolloutState
+    workloads: Workloads
+    template: str
+    user: Wish
+    revisions: Mapping[str, RevisionFacts]
+    snapshot: Snapshot
+    trial: Snapshot | None  # the readings since the candidate serves
+
+
+async def cycle(key: Key, world: World) -> float | None:
+    """Reconcile one resource. Returns the seconds until the next call; None when the resource is gone."""
+    raw = await world.kube.get(LLM_DEPLOYMENTS, key.namespace, key.name)
+    if raw is None or raw["metadata"].get("deletionTimestamp"):
+        world.memory.forget(key)
+        world.telemetry.forget(key.namespace, key.name)
+        return None
+    steps = _Steps(world.telemetry)
+    with steps("gather"):
+        found = await _gather(key, raw, world)
+    if isinstance(found, status.Report):
+        await _publish(key, raw, found, world)
+        steps.log(key, found)
+        return world.settings.resync
+    with steps("analyse"):
+        health = await asyncio.to_thread(_diagnose, found)
+    with steps("judge"):
+        verdict = await asyncio.to_thread(_judge, found)
+    with steps("plan"):
+        planned = await _plan(found, health, world)
+    with steps("step"):
+        state, actions = step(found.state, _rollout_facts(found, planned.wish, verdict), world.now())
+    report = _report(found, state, health, planned)
+    with steps("status"):
+        await _publish(key, raw, report, world)
+        await _announce(raw, actions, world)
+    with steps("perform"):
+        await _perform(key, found, report, actions, world)
+    if verdict is not None:
+        world.telemetry.judged(verdict.call.value, verdict.reason.value)
+    world.telemetry.phase(key.namespace, key.name, state.phase.value)
+    steps.log(key, report)
+    return next_wake(state, policy_of(found.deployment.spec), world.now())
+
+
+class _Steps:
+    """Times the steps of one cycle, for the metrics and for its one log line."""
+
+    def __init__(self, telemetry: Metrics) -> None:
+        self._telemetry = telemetry
+        self._seconds: dict[str, float] = {}
+
+    @contextlib.contextmanager
+    def __call__(self, name: str) -> Iterator[None]:
+        began = time.perf_counter()
+        try:
+            with self._telemetry.step(name):
+                yield
+        finally:
+            self._seconds[name] = time.perf_counter() - began
+
+    def log(self, key: Key, report: status.Report) -> None:
+        """One line a reconcile."""
+        outcome = "blocked" if report.problem is not None else "ok"
+        reason = report.problem.reason.value if report.problem is not None else ""
+        if report.state is not None:
+            reason = reason or report.state.phase.value
+        logs.reconciled(
+            key.namespace, key.name, outcome, seconds=self._seconds, reason=reason, message=status.summary(report)
+        )
+        self._telemetry.reconciled(outcome)
+
+
+async def _plan(facts: Facts, health: Health, world: World) -> planning.Planned:
+    """What is proposed; a new plan becomes an object before anything refers to it."""
+    mode = planning.mode_of(facts.deployment, world.settings.max_mode)
+    known = await planning.read_plans(world.kube, facts.deployment)
+    slo = slo_of(facts.deployment.spec)
+    planned = await asyncio.to_thread(
+        planning.consider, facts.deployment, facts.state, facts.snapshot, health, slo, known, mode
+    )
+    if isinstance(planned.proposal, Plan) and planned.is_new:
+        body = plan_object(facts.deployment, planned.proposal)
+        await world.kube.apply(OPTIMIZATION_PLANS, body, force=True)
+        await planning.forget_old_plans(world.kube, known, planned.proposal.name)
+        world.telemetry.planned("proposed")
+    return planned
+
+
+async def _gather(key: Key, raw: Mapping[str, Any], world: World) -> Facts | status.Report:
+    """The facts, or the report of a problem that leaves nothing to decide."""
+    try:
+        deployment = LLMDeployment.model_validate(raw)
+    except ValidationError as error:
+        return _unreadable_spec(raw, error)
+    workloads = await read_workloads(world.kube, deployment, clusterwide=not world.settings.namespaces)
+    engine = find_engine(deployment.spec.engine.name)
+    subject = Subject(
+        deployment=deployment,
+        engine=engine,
+        engines=tuple(ENGINES),
+        target=workloads.target,
+        siblings=workloads.siblings,
+    )
+    problem = problem_of(subject)
+    if problem is not None or engine is None:
+        return status.Report(deployment=deployment, problem=problem)
+    held = rollout_state_from(deployment.status)
+    if isinstance(held, Unreadable):
+        message = (
+            f"{held.message}. Trimtab changes nothing until it can be read: use the operator version that wrote it, "
+            "or remove status.rollout and status.attempts to begin anew from the spec."
+        )
+        return status.Report(deployment=deployment, problem=Problem(Reason.INVALID_SPEC, message))
+    if workloads.target is not None:
+        world.memory.adopted[key.namespace, workloads.target["metadata"]["name"]] = key
+    template = (
+        template_hash(deployment) if workloads.target is None else target_template_hash(deployment, workloads.target)
+    )
+    user, revisions = _identify(deployment, held, workloads, template)
+    snapshot, trial = await _measure(key, deployment, held, revisions, workloads, world)
+    return Facts(
+        raw=raw,
+        deployment=deployment,
+        engine=engine,
+        state=held,
+        workloads=workloads,
+        template=template,
+        user=user,
+        revisions=revisions,
+        snapshot=snapshot,
+        trial=trial,
+    )
+
+
+def _unreadable_spec(raw: Mapping[str, Any], error: ValidationError) -> status.Report:
+    """A spec that was admitted by another version of the CRD: reported by field, on a resource without it."""
+    first = error.errors()[0]
+    place = ".".join(str(part) for part in first["loc"])
+    bare = LLMDeployment.model_construct(
+        metadata=LLMDeployment.model_fields["metadata"].annotation(**_metadata(raw)),  # type: ignore[misc]
+        status=dict(raw.get("status") or {}),
+    )
+    return status.Report(deployment=bare, problem=Problem(Reason.INVALID_SPEC, f"{place}: {first['msg']}"))
+
+
+def _metadata(raw: Mapping[str, Any]) -> dict[str, Any]:
+    metadata = raw["metadata"]
+    return {"name": metadata["name"], "namespace": metadata["namespace"], "generation": metadata.get("generation", 0)}
+
+
+def _identify(
+    deployment: LLMDeployment, state: RolloutState, workloads: Workloads, template: str
+) -> tuple[Wish, dict[str, RevisionFacts]]:
+    """What the user wants to run, and every revision that there is."""
+    revisions = workloads.facts()
+    if workloads.target is None:
+        return wish_of_user(config_of(deployment.spec), template, state), revisions
+    return adoption.identify(deployment, state, workloads.target, template, revisions)
+
+
+async def _measure(
+    key: Key,
+    deployment: LLMDeployment,
+    state: RolloutState,
+    revisions: Mapping[str, RevisionFacts],
+    workloads: Workloads,
+    world: World,
+) -> tuple[Snapshot, Snapshot | None]:
+    """The readings over the tuning window, and while something is on trial those since it serves."""
+    tuning = deployment.spec.tuning
+    now = world.now()
+    target = Target(
+        namespace=key.namespace,
+        name=key.name,
+        engine=deployment.spec.engine.name,
+        version=deployment.spec.engine.version,
+        pods=tuple(pod.name for facts in revisions.values() for pod in facts.pods),
+    )
+    usual = await _snapshot(target, deployment, revisions, workloads, float(tuning.window_seconds), now, world)
+    if state.phase not in _JUDGED or state.served_at is None:
+        return usual, None
+    # Counted in whole intervals, so that trials which began together are read together.
+    elapsed = now - (state.since if state.phase is Phase.WATCHING else state.served_at)
+    window = max(float(tuning.interval_seconds), float(int(elapsed)))
+    window = min(window, float(max(deployment.spec.rollout.judge_deadline_seconds, tuning.window_seconds)))
+    return usual, await _snapshot(target, deployment, revisions, workloads, window, now, world)
+
+
+async def _snapshot(
+    target: Target,
+    deployment: LLMDeployment,
+    revisions: Mapping[str, RevisionFacts],
+    workloads: Workloads,
+    window: float,
+    now: float,
+    world: World,
+) -> Snapshot:
+    read = await world.metrics_reader.read(target, window) if target.pods else None
+    if read is None:
+        available: Known[bool] | Unknown = Unknown(Why.NOT_SCRAPED, "There are no pods to read metrics from yet.")
+        pods: Mapping[str, PodMetrics] = {}
+    else:
+        available, pods = read.overall, read.pods
+    views = tuple(
+        RevisionView(
+            revision,
+            tuple(ObservedPod(pod, pods.get(pod.name, PodMetrics())) for pod in facts.pods),
+        )
+        for revision, facts in sorted(revisions.items())
+    )
+    return Snapshot(
+        namespace=target.namespace,
+        name=target.name,
+        at=now,
+        window=window,
+        engine=deployment.spec.engine.name,
+        engine_version=deployment.spec.engine.version,
+        revisions=views,
+        metrics=available,
+        cluster=workloads.cluster,
+    )
+
+
+def _diagnose(facts: Facts) -> Health:
+    stable = facts.state.stable
+    revision = stable.revision if stable is not None else facts.user.revision
+    config = stable.config if stable is not None else facts.user.config
+    limits = limits_of(facts.engine, facts.deployment.spec.engine.version, device_of(facts.deployment), config)
+    return diagnose(facts.snapshot, slo_of(facts.deployment.spec), revision, limits)
+
+
+def _judge(facts: Facts) -> Verdict | None:
+    """The verdict on what is on trial, or while watching on what was promoted; None when there is nothing to judge."""
+    state = facts.state
+    if facts.trial is None or state.served_at is None:
+        return None
+    watching = state.phase is Phase.WATCHING
+    canary = state.stable if watching else state.candidate
+    if canary is None:
+        return None
+    stable = state.previous if watching else state.stable
+    return judge.judge(
+        judge.JudgeRequest(
+            stable=facts.trial.revision(stable.revision) if stable is not None else RevisionView("", ()),
+            canary=facts.trial.revision(canary.revision),
+            metrics=facts.trial.metrics,
+            slo=slo_of(facts.deployment.spec),
+            trades=state.candidate.trades if state.candidate is not None else frozenset(),
+            elapsed=facts.trial.window,
+            minimum_requests=facts.deployment.spec.rollout.minimum_requests,
+            watching=watching,
+        )
+    )
+
+
+def _rollout_facts(facts: Facts, planned: Wish | None, verdict: Verdict | None) -> RolloutFacts:
+    deployment, spec = facts.deployment, facts.deployment.spec
+    free = facts.workloads.cluster.gpus_free
+    target = facts.workloads.target
+    policy = policy_of(
+        spec,
+        deployment.adopted,
+        facts.workloads.scaled_elsewhere,
+        replicas=None if target is None else int(target["spec"].get("replicas", 1)),
+    )
+    candidate = facts.state.candidate.revision if facts.state.candidate else None
+    on_trial = {candidate, facts.state.stable.revision if facts.state.stable else None} - {None}
+    return RolloutFacts(
+        policy=policy,
+        revisions=facts.revisions,
+        user=facts.user,
+        user_config=adoption.user_config(deployment, facts.state),
+        planned=planned,
+        verdict=verdict,
+        gpus_free=free.value if isinstance(free, Known) else None,
+        gpus_per_pod=spec.accelerator.count if spec.accelerator is not None else 0,
+        paused=deployment.paused,
+        suspended=spec.suspend,
+        abort=bool(deployment.rollback) and deployment.rollback in on_trial,
+    )
+
+
+def _report(facts: Facts, state: RolloutState, health: Health, planned: planning.Planned) -> status.Report:
+    held = rollout_state_to(state)
+    name = facts.deployment.metadata.name
+    return status.Report(
+        deployment=facts.deployment,
+        state=state,
+        rollout=held["rollout"],
+        attempts=held["attempts"],
+        revisions=facts.revisions,
+        snapshot=facts.snapshot,
+        health=health,
+        proposal=planned.proposal,
+        plan_name=planned.proposal.name
+        if isinstance(planned.proposal, Plan)
+        else facts.deployment.status.get("plan", ""),
+        selector=selector_text(selector_labels(name)),
+    )
+
+
+async def _publish(key: Key, raw: Mapping[str, Any], report: status.Report, world: World) -> None:
+    """Write the status when it says something new; a change of mood alone must last before it counts."""
+    before = raw.get("status") or {}
+    after = status.status_of(report, world.now())
+    if not world.memory.should_write(key, before, after):
+        return
+    metadata = {"name": key.name, "namespace": key.namespace}
+    await world.kube.apply(LLM_DEPLOYMENTS, {"metadata": metadata, "status": after}, force=True, subresource="status")
+
+
+async def _announce(raw: Mapping[str, Any], actions: tuple[Action, ...], world: World) -> None:
+    for action in actions:
+        if isinstance(action, Announce):
+            say = world.events.warning if action.warning else world.events.normal
+            await say(raw, action.reason.value, action.message)
+
+
+async def _perform(key: Key, facts: Facts, report: status.Report, actions: tuple[Action, ...], world: World) -> None:
+    """Carry the actions out; what a person must mend becomes a condition, everything else is tried again."""
+    try:
+        await perform(world.kube, facts.deployment, facts.workloads, facts.template, actions)
+    except (KubeError, RenderError, TemplateLostError) as error:
+        problem = performing_failed(error)
+        if problem is None:
+            raise
+        raw = await world.kube.get(LLM_DEPLOYMENTS, key.namespace, key.name)
+        if raw is not None:
+            deployment = LLMDeployment.model_validate(raw)
+            await _publish(key, raw, replace(report, deployment=deployment, problem=problem), world)

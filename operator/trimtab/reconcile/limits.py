@@ -1,0 +1,37 @@
+"""What the effective configuration limits, for the analysis: what is set, and the engine's defaults otherwise."""
+
+from __future__ import annotations
+
+from trimtab.analyse import Limits
+from trimtab.api.v1alpha1 import LLMDeployment
+from trimtab.catalogue import EngineCatalogue
+from trimtab.model.config import EngineConfig, KnobValue
+
+
+def device_of(deployment: LLMDeployment) -> str:
+    """What the engine runs on, as the catalogue names it: "cpu", or the type of the accelerator."""
+    accelerator = deployment.spec.accelerator
+    return "cpu" if accelerator is None else accelerator.type or "gpu"
+
+
+def limits_of(engine: EngineCatalogue, version: str, device: str, config: EngineConfig) -> Limits:
+    """The limits of a configuration, as far as they are known."""
+    values: dict[str, KnobValue] = {**engine.defaults(version, device), **config}
+
+    def number(knob: str) -> int | None:
+        value = values.get(knob)
+        return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+    def flag(knob: str) -> bool | None:
+        value = values.get(knob)
+        return value if isinstance(value, bool) else None
+
+    dtype = values.get("kvCacheDtype")
+    return Limits(
+        max_num_seqs=number("maxNumSeqs"),
+        max_num_batched_tokens=number("maxNumBatchedTokens"),
+        max_model_len=number("maxModelLen"),
+        prefix_caching=flag("enablePrefixCaching"),
+        chunked_prefill=flag("enableChunkedPrefill"),
+        kv_cache_dtype=dtype if isinstance(dtype, str) else None,
+    )

@@ -1,0 +1,112 @@
+"""What one process remembers between cycles, to save writes. It decides nothing: a restart begins with an empty one.
+
+Measured figures move all the time, and findings near a threshold come and go. So a status is written when a decision or
+a state in it changed; when only the mood changed (a bottleneck, the SLO, a proposal), it must last for some cycles first;
+figures and texts are carried along, and are written alone only when a figure has at least doubled or halved and stays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+_LASTING = 3  # cycles that a mood must last
+_MOVED_FAR = 2.0
+_SMALL = 8.0  # a figure below it has not moved far, whatever its ratio
+_MOODS = ("SLOSatisfied", "Planned")
+
+
+class Key(NamedTuple):
+    """One LLMDeployment."""
+
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+
+@dataclass(slots=True)
+class Memory:
+    """Per resource: the mood that was last seen and for how many cycles; and who adopted which Deployment."""
+
+    _moods: dict[Key, tuple[str, int]] = field(default_factory=dict)
+    adopted: dict[tuple[str, str], Key] = field(default_factory=dict)
+
+    def should_write(self, key: Key, before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
+        """Whether the status `after` is worth a write over `before`."""
+        if facts_of(before) != facts_of(after):
+            self._moods.pop(key, None)
+            return True
+        mood = repr((mood_of(after), figures_moved(before, after)))
+        if mood_of(before) == mood_of(after) and not figures_moved(before, after):
+            self._moods.pop(key, None)
+            return False
+        last, seen = self._moods.get(key, ("", 0))
+        seen = seen + 1 if last == mood else 1
+        self._moods[key] = (mood, seen)
+        if seen < _LASTING:
+            return False
+        del self._moods[key]
+        return True
+
+    def forget(self, key: Key) -> None:
+        """Drop everything about a resource that is gone."""
+        self._moods.pop(key, None)
+        self.adopted = {place: owner for place, owner in self.adopted.items() if owner != key}
+
+
+def facts_of(status: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a status whose every change is written at once: phases, revisions, attempts, plans, conditions."""
+    rollout = dict(status.get("rollout") or {})
+    rollout.pop("holding", None)
+    verdict = rollout.pop("verdict", None) or {}
+    return _without_empty(
+        {
+            "observedGeneration": status.get("observedGeneration"),
+            "phase": status.get("phase"),
+            "reason": status.get("reason"),
+            "replicas": status.get("replicas"),
+            "selector": status.get("selector"),
+            "plan": status.get("plan"),
+            "revisions": status.get("revisions"),
+            "attempts": status.get("attempts"),
+            "rollout": _without_empty(rollout),
+            "verdict": (verdict.get("call"), verdict.get("reason")),
+            "conditions": _conditions(status, moods=False),
+        }
+    )
+
+
+def mood_of(status: Mapping[str, Any]) -> dict[str, Any]:
+    """The part that may swing about a threshold."""
+    return {
+        "slo": status.get("slo"),
+        "bottleneck": status.get("bottleneck"),
+        "findings": sorted(finding["kind"] for finding in status.get("findings") or []),
+        "conditions": _conditions(status, moods=True),
+    }
+
+
+def figures_moved(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
+    """Whether a measured figure has at least doubled or halved."""
+    old, new = before.get("measured") or {}, after.get("measured") or {}
+    return any(_moved_far(float(old.get(name, 0)), float(value)) for name, value in new.items())
+
+
+def _moved_far(old: float, new: float) -> bool:
+    large, small = max(old, new), min(old, new)
+    return large >= _MOVED_FAR * max(small, _SMALL)
+
+
+def _conditions(status: Mapping[str, Any], *, moods: bool) -> list[tuple[str, str, str]]:
+    return sorted(
+        (item["type"], item["status"], item["reason"])
+        for item in status.get("conditions") or []
+        if (item["type"] in _MOODS) is moods
+    )
+
+
+def _without_empty(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value not in (None, {}, [], "", ())}

@@ -1,0 +1,135 @@
+"""Turns a diagnosis into an OptimizationPlan, and an OptimizationPlan into the next thing to try.
+
+A plan is kept while it fits: the same start and the same knobs. Figures that move a little make no new plan, so nothing
+is written while nothing happens, and the plan that a person read is the plan that is approved.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from trimtab.api.convert import Unreadable, plan_from
+from trimtab.api.names import DEPLOYMENT_LABEL
+from trimtab.api.v1alpha1 import LLMDeployment, Mode
+from trimtab.kube.client import Kube, Object
+from trimtab.kube.kinds import OPTIMIZATION_PLANS
+from trimtab.model.bottleneck import Health
+from trimtab.model.plan import NoPlan, Plan, Proposal
+from trimtab.model.reading import Unknown
+from trimtab.model.reason import Reason
+from trimtab.model.rollout import Phase, RolloutState, Wish
+from trimtab.model.slo import Slo
+from trimtab.model.snapshot import Snapshot
+from trimtab.plan import Bounds, PlanRequest, propose
+from trimtab.reconcile.wishes import wish_of_plan
+
+PLANS_KEPT = 5
+_ORDER = (Mode.OBSERVE, Mode.RECOMMEND, Mode.APPROVE, Mode.APPLY)
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """What planning came to: a proposal, the wish that may be tried now, and whether the plan is new."""
+
+    proposal: Proposal
+    wish: Wish | None = None
+    is_new: bool = False
+
+
+def mode_of(deployment: LLMDeployment, max_mode: str) -> Mode:
+    """The mode of the resource, limited by the administrator's kill switch."""
+    return min(deployment.spec.tuning.mode, Mode(max_mode), key=_ORDER.index)
+
+
+def consider(
+    deployment: LLMDeployment,
+    state: RolloutState,
+    snapshot: Snapshot,
+    health: Health,
+    slo: Slo,
+    known: Sequence[Object],
+    mode: Mode,
+) -> Planned:
+    """The proposal for the stable revision; pure, and CPU work, so it runs off the event loop."""
+    if state.phase is not Phase.STABLE or state.stable is None:
+        return Planned(NoPlan(Reason.ROLLOUT_IN_PROGRESS, "No plan is made while a rollout is under way."))
+    if mode is Mode.OBSERVE:
+        return Planned(NoPlan(Reason.OBSERVE_ONLY, "The mode is Observe, so no plan is made."))
+    if isinstance(snapshot.metrics, Unknown):
+        return Planned(NoPlan(Reason.METRICS_MISSING, f"No plan is made without metrics: {snapshot.metrics.message}"))
+    proposal = propose(_request(deployment, state, snapshot, health, slo))
+    if isinstance(proposal, NoPlan):
+        return Planned(proposal)
+    current = _current(known, deployment.status.get("plan"))
+    plan = current if current is not None and _same_intent(current, proposal) else proposal
+    return Planned(plan, wish=_allowed(deployment, plan, state, mode), is_new=plan is proposal)
+
+
+def _request(
+    deployment: LLMDeployment, state: RolloutState, snapshot: Snapshot, health: Health, slo: Slo
+) -> PlanRequest:
+    spec = deployment.spec
+    knobs = spec.tuning.knobs
+    if state.stable is None:
+        raise ValueError("there is nothing to plan for before a revision is stable")
+    accelerator = spec.accelerator
+    return PlanRequest(
+        namespace=deployment.metadata.namespace,
+        target=deployment.metadata.name,
+        engine=spec.engine.name,
+        version=spec.engine.version,
+        device=(accelerator.type or "gpu") if accelerator is not None else "cpu",
+        config=state.stable.config,
+        snapshot=snapshot,
+        health=health,
+        stable=state.stable.revision,
+        slo=slo,
+        objective=spec.objective.value,
+        allowed=frozenset(knobs.allowed or ()),
+        locked=frozenset(knobs.locked or ()),
+        bounds={name: Bounds(bound.minimum, bound.maximum) for name, bound in (knobs.bounds or {}).items()},
+        min_improvement=spec.tuning.min_improvement_percent / 100,
+        tried=tuple(attempt.config for attempt in state.attempts if attempt.revision in state.bad),
+        replicas=spec.replicas,
+        gpus_per_pod=accelerator.count if accelerator is not None else 0,
+        profile=spec.tuning.profile,
+    )
+
+
+def _current(known: Sequence[Object], name: str | None) -> Plan | None:
+    for document in known:
+        if document["metadata"]["name"] == name:
+            plan = plan_from(document)
+            return None if isinstance(plan, Unreadable) else plan
+    return None
+
+
+def _same_intent(one: Plan, other: Plan) -> bool:
+    """Whether two plans start from the same configuration and change the same knobs first."""
+    return (
+        one.start == other.start
+        and one.engine_version == other.engine_version
+        and set(one.optimizations[0].as_changes) == set(other.optimizations[0].as_changes)
+    )
+
+
+def _allowed(deployment: LLMDeployment, plan: Plan, state: RolloutState, mode: Mode) -> Wish | None:
+    if mode is Mode.APPLY or (mode is Mode.APPROVE and deployment.spec.tuning.approved_plan == plan.name):
+        return wish_of_plan(plan, state)
+    return None
+
+
+async def read_plans(kube: Kube, deployment: LLMDeployment) -> list[Object]:
+    """The OptimizationPlans of one LLMDeployment, newest first."""
+    selector = f"{DEPLOYMENT_LABEL}={deployment.metadata.name}"
+    plans = await kube.list(OPTIMIZATION_PLANS, deployment.metadata.namespace, selector)
+    return sorted(plans, key=lambda plan: str(plan["metadata"].get("creationTimestamp") or ""), reverse=True)
+
+
+async def forget_old_plans(kube: Kube, plans: Sequence[Object], keep: str) -> None:
+    """Deletes all but the newest plans; the one in use stays."""
+    for plan in plans[PLANS_KEPT:]:
+        metadata = plan["metadata"]
+        if metadata["name"] != keep:
+            await kube.delete(OPTIMIZATION_PLANS, metadata["namespace"], metadata["name"], uid=metadata["uid"])
