@@ -49,7 +49,7 @@ class Resource:
     spec: type[BaseModel]
     status: type[BaseModel]
     columns: tuple[Column, ...]
-    rules: tuple[tuple[str, str], ...] = ()
+    name: Mapping[str, Any] | None = None
     scale: Mapping[str, str] | None = None
 
     @property
@@ -68,12 +68,7 @@ RESOURCES: tuple[Resource, ...] = (
         spec=Spec,
         status=Status,
         # The name becomes a Service's and a label's.
-        rules=(
-            (
-                "self.metadata.name.size() <= 63 && self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
-                "metadata.name must be at most 63 characters of a-z, 0-9 and -, begin with a letter and not end with -",
-            ),
-        ),
+        name={"type": "string", "maxLength": 63, "pattern": "^[a-z]([-a-z0-9]*[a-z0-9])?$"},
         columns=(
             Column("Model", ".spec.model.name"),
             Column("Engine", ".spec.engine.name"),
@@ -113,6 +108,9 @@ RESOURCES: tuple[Resource, ...] = (
 
 def crd(resource: Resource) -> dict[str, Any]:
     """The CustomResourceDefinition of one kind."""
+    metadata: dict[str, Any] = {"type": "object"}
+    if resource.name:
+        metadata["properties"] = {"name": dict(resource.name)}
     schema: dict[str, Any] = {
         "description": resource.description,
         "type": "object",
@@ -120,13 +118,11 @@ def crd(resource: Resource) -> dict[str, Any]:
         "properties": {
             "apiVersion": {"type": "string"},
             "kind": {"type": "string"},
-            "metadata": {"type": "object"},
+            "metadata": metadata,
             "spec": structural(resource.spec),
             "status": without_defaults(structural(resource.status)),
         },
     }
-    if resource.rules:
-        schema["x-kubernetes-validations"] = [{"rule": rule, "message": text} for rule, text in resource.rules]
     subresources: dict[str, Any] = {"status": {}}
     if resource.scale:
         subresources["scale"] = dict(resource.scale)

@@ -40,10 +40,12 @@ class StatusModel(ApiModel):
     model_config = ConfigDict(extra="ignore")
 
 
-def rules(*pairs: tuple[str, str], **more: str) -> ConfigDict:
-    """A model's configuration with CEL rules: (expression, message) pairs, checked by the API server."""
-    validations = [{"rule": rule, "message": message} for rule, message in pairs]
-    return ConfigDict(json_schema_extra={"x-kubernetes-validations": validations, **more})  # type: ignore[dict-item]
+def rules(*checks: tuple[str, str] | tuple[str, str, str]) -> ConfigDict:
+    """A model's configuration with CEL rules that the API server checks: (expression, message[, path of the field])."""
+    validations = []
+    for rule, message, *path in checks:
+        validations.append({"rule": rule, "message": message, **({"fieldPath": path[0]} if path else {})})
+    return ConfigDict(json_schema_extra={"x-kubernetes-validations": validations})  # type: ignore[dict-item]
 
 
 def exactly_one(*fields: str) -> tuple[str, str]:

@@ -6,7 +6,7 @@ one engine version refuses on one machine. That is found by the catalogue, or by
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, cast, get_args, get_origin
 
 from pydantic import Field, StringConstraints
 
@@ -110,14 +110,16 @@ class EngineKnobs(ApiModel):
 KNOBS: tuple[str, ...] = tuple(sorted(str(info.alias) for info in EngineKnobs.model_fields.values()))
 
 
-def _kinds() -> dict[str, type]:
-    kinds: dict[str, type] = {}
-    for info in EngineKnobs.model_fields.values():
-        text = str(info.annotation)
-        kinds[str(info.alias)] = bool if "bool" in text else int if "int" in text else str
-    return kinds
+def _kind(annotation: object) -> type:
+    """`Annotated[int, ...] | None` -> int."""
+    kinds = [kind for kind in get_args(annotation) if kind is not type(None)] or [annotation]
+    while get_origin(kinds[0]) is Annotated:
+        kinds = [get_args(kinds[0])[0]]
+    if kinds[0] not in (bool, int, str):
+        raise TypeError(f"a knob is a bool, an int or a str, not {annotation}")
+    return cast(type, kinds[0])
 
 
 # Knob -> bool, int or str.
-KNOB_KINDS: dict[str, type] = _kinds()
+KNOB_KINDS: dict[str, type] = {str(info.alias): _kind(info.annotation) for info in EngineKnobs.model_fields.values()}
 NUMBER_KNOBS: tuple[str, ...] = tuple(knob for knob in KNOBS if KNOB_KINDS[knob] is int)

@@ -132,7 +132,7 @@ class Volume(ApiModel):
 
     model_config = rules(
         exactly_one("persistentVolumeClaim", "emptyDir", "configMap"),
-        ("!self.name.startsWith('trimtab-')", "names that begin with trimtab- are Trimtab's own"),
+        ("!self.name.startsWith('trimtab-')", "names that begin with trimtab- are Trimtab's own", ".name"),
     )
     name: Label
     persistent_volume_claim: ClaimVolume | None = None
@@ -171,14 +171,17 @@ class Pod(ApiModel):
             "!has(self.volumeMounts) || self.volumeMounts.all(m, "
             "has(self.volumes) && self.volumes.exists(v, v.name == m.name))",
             "each entry of volumeMounts must name an entry of volumes",
+            ".volumeMounts",
         ),
         (
             f"!has(self.labels) || self.labels.all(k, {_OURS})",
             "labels of trimtab.dev and app.kubernetes.io are set by Trimtab",
+            ".labels",
         ),
         (
             "!has(self.annotations) || self.annotations.all(k, !k.startsWith('trimtab.dev/'))",
             "annotations of trimtab.dev are set by Trimtab",
+            ".annotations",
         ),
     )
     node_selector: Annotated[dict[str, LabelValue], Field(max_length=32)] | None = None

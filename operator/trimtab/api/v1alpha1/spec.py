@@ -55,12 +55,13 @@ class Engine(ApiModel):
         (
             "!has(self.args) || self.args.all(a, !a.startsWith('--') || self.args.filter(b, b == a).size() == 1)",
             "args holds an argument twice",
+            ".args",
         ),
     )
     name: Annotated[str, StringConstraints(min_length=1, max_length=63, pattern=r"^[a-z][a-z0-9-]*$")]
     """vllm, sglang or tgi. One that Trimtab does not know is reported as UnknownEngine."""
     version: Annotated[
-        str, StringConstraints(min_length=1, max_length=63, pattern=r"^v?[0-9]+(\.[0-9]+)*([-+.]?[A-Za-z0-9.]+)*$")
+        str, StringConstraints(min_length=1, max_length=63, pattern=r"^v?[0-9]+(\.[0-9]+)*([-+.]?[A-Za-z0-9]+)*$")
     ]
     """The version of the engine in the image: it decides which flags and metrics there are."""
     image: Annotated[str, StringConstraints(min_length=1, max_length=512, pattern=r"^[^\s]+$")] | None = None
@@ -111,14 +112,17 @@ class LatencyObjective(ApiModel):
         (
             "!(has(self.p50Milliseconds) && has(self.p95Milliseconds)) || self.p50Milliseconds <= self.p95Milliseconds",
             "p50Milliseconds must not be larger than p95Milliseconds",
+            ".p50Milliseconds",
         ),
         (
             "!(has(self.p95Milliseconds) && has(self.p99Milliseconds)) || self.p95Milliseconds <= self.p99Milliseconds",
             "p95Milliseconds must not be larger than p99Milliseconds",
+            ".p95Milliseconds",
         ),
         (
             "!(has(self.p50Milliseconds) && has(self.p99Milliseconds)) || self.p50Milliseconds <= self.p99Milliseconds",
             "p50Milliseconds must not be larger than p99Milliseconds",
+            ".p50Milliseconds",
         ),
     )
     p50_milliseconds: Milliseconds | None = None
@@ -161,6 +165,7 @@ class KnobBounds(ApiModel):
         (
             "!(has(self.minimum) && has(self.maximum)) || self.minimum <= self.maximum",
             "minimum must not be larger than maximum",
+            ".minimum",
         ),
         ("has(self.minimum) || has(self.maximum)", "minimum or maximum must be set"),
     )
@@ -175,14 +180,17 @@ class Knobs(ApiModel):
         (
             "!(has(self.allowed) && has(self.locked)) || !self.allowed.exists(k, k in self.locked)",
             "a knob must not be both in allowed and in locked",
+            ".locked",
         ),
         (
             "!(has(self.bounds) && has(self.locked)) || !self.bounds.exists(k, k in self.locked)",
             "a knob must not be both in bounds and in locked",
+            ".locked",
         ),
         (
             f"!has(self.bounds) || self.bounds.all(k, k in [{', '.join(repr(knob) for knob in NUMBER_KNOBS)}])",
             f"bounds may name these knobs only: {', '.join(NUMBER_KNOBS)}",
+            ".bounds",
         ),
     )
     allowed: Annotated[tuple[Knob, ...], Field(max_length=64, json_schema_extra=LIST_SET)] | None = None
@@ -196,7 +204,11 @@ class Tuning(ApiModel):
     """How far Trimtab may go, how often, and for what gain."""
 
     model_config = rules(
-        ("self.windowSeconds >= self.intervalSeconds", "windowSeconds must not be smaller than intervalSeconds"),
+        (
+            "self.windowSeconds >= self.intervalSeconds",
+            "windowSeconds must not be smaller than intervalSeconds",
+            ".windowSeconds",
+        ),
     )
     mode: Mode = Mode.RECOMMEND
     """Observe: measure and explain. Recommend: plan as well. Approve: carry out the plan in approvedPlan. Apply: carry
@@ -250,9 +262,13 @@ class Quality(ApiModel):
     max_perplexity_increase_permille: Annotated[int, Field(strict=True, ge=0, le=10_000)] = 20
 
 
-def _excluded(*fields: str) -> tuple[tuple[str, str], ...]:
+def _excluded(*fields: str) -> tuple[tuple[str, str, str], ...]:
     return tuple(
-        (f"!has(self.targetRef) || !has(self.{field})", f"{field} belongs to the workload that targetRef names")
+        (
+            f"!has(self.targetRef) || !has(self.{field})",
+            f"{field} belongs to the workload that targetRef names",
+            f".{field}",
+        )
         for field in fields
     )
 
@@ -261,25 +277,40 @@ class Spec(ApiModel):
     """What is wanted."""
 
     model_config = rules(
-        ("has(self.targetRef) || has(self.engine.image)", "engine.image is required unless targetRef is set"),
-        ("has(self.targetRef) || has(self.model.source)", "model.source is required unless targetRef is set"),
+        (
+            "has(self.targetRef) || has(self.engine.image)",
+            "engine.image is required unless targetRef is set",
+            ".engine.image",
+        ),
+        (
+            "has(self.targetRef) || has(self.model.source)",
+            "model.source is required unless targetRef is set",
+            ".model.source",
+        ),
         *_excluded(
             "engine.image", "engine.imagePullPolicy", "engine.command", "engine.args", "engine.env", "resources", "pod"
         ),
-        ("!has(self.targetRef) || self.replicas == 1", "replicas belongs to the workload that targetRef names"),
-        ("has(self.targetRef) == has(oldSelf.targetRef)", "targetRef can neither be added nor removed"),
+        (
+            "!has(self.targetRef) || self.replicas == 1",
+            "replicas belongs to the workload that targetRef names",
+            ".replicas",
+        ),
+        ("has(self.targetRef) == has(oldSelf.targetRef)", "targetRef can neither be added nor removed", ".targetRef"),
         (
             "!has(self.targetRef) || !has(oldSelf.targetRef) || "
             "(self.targetRef.name == oldSelf.targetRef.name && self.targetRef.kind == oldSelf.targetRef.kind)",
             "targetRef.name and targetRef.kind cannot be changed",
+            ".targetRef",
         ),
         (
             "self.rollout.judgeDeadlineSeconds >= self.tuning.windowSeconds",
             "rollout.judgeDeadlineSeconds must not be smaller than tuning.windowSeconds",
+            ".rollout.judgeDeadlineSeconds",
         ),
         (
             "self.rollout.watchSeconds == 0 || self.rollout.watchSeconds >= self.tuning.intervalSeconds",
             "rollout.watchSeconds must be 0 or at least tuning.intervalSeconds",
+            ".rollout.watchSeconds",
         ),
     )
     model: Model
