@@ -14,6 +14,7 @@ import json
 import os
 import re
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -54,6 +55,7 @@ def clean(text: str) -> str:
         (str(cached()), "/models/m75"),
         (str(venv.ensure()), "/opt/engine"),
         (str(cache_root()), "/cache"),
+        (sys.base_prefix, "/usr/local"),
         (str(Path.home()), "/home/user"),
     ):
         text = text.replace(path, name)

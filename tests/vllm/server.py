@@ -23,9 +23,11 @@ ROOT = Path(__file__).resolve().parents[2]
 MODEL_NAME = "m75"
 START_SECONDS = 300.0
 
-# One thread, no pinning and a KV cache of a fixed size: on a CPU vLLM otherwise sizes itself by the whole machine.
+# As in the engine image for the CPU, with one thread and a KV cache of a fixed size: vLLM otherwise sizes itself by the
+# whole machine.
 ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
+    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",
     "VLLM_USE_AOT_COMPILE": "0",
     "VLLM_NO_USAGE_STATS": "1",
