@@ -38,7 +38,7 @@ class Image:
 
 
 IMAGES: Mapping[str, Image] = {
-    "operator": Image("operator/Dockerfile", ("operator", "pyproject.toml")),
+    "operator": Image("operator/Dockerfile", ("operator", "requirements-operator.lock")),
     "engine": Image(
         "engine_image/Dockerfile.cpu",
         (
