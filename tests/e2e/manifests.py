@@ -122,7 +122,7 @@ def vllm_service(name: str, image: str) -> Service:
         env={"OMP_NUM_THREADS": "1"},
         slo={
             "ttft": {"p95Milliseconds": 6000},
-            "itl": {"p95Milliseconds": 400},
+            "itl": {"p95Milliseconds": 1000},
             "errorRatePermille": 10,
         },
     )

@@ -23,6 +23,7 @@ from tests.e2e.demo.stage import NAME, NAMESPACE, Stage
 from tests.e2e.demo.story import Demo, Pace, Telling
 from tests.e2e.demo.table import LiveTable
 from tests.e2e.pods import PodWatch
+from tests.e2e.scenario import selector
 from tests.e2e.waiting import DidNotHappenError
 
 T = TypeVar("T")
@@ -78,7 +79,7 @@ class Run:
         assert self._stage is not None
         self._stage.fresh_namespace()
         pace = Pace(measure=self._options.measure_seconds)
-        with PodWatch(self._stage.access, NAMESPACE, self._stage.selector) as pods, LiveTable(self._console) as table:
+        with PodWatch(self._stage.access, NAMESPACE, selector(NAME)) as pods, LiveTable(self._console) as table:
             self._demo = Demo(self._stage, table, pods, self.result, pace, self._telling)
             self._demo.play(self._options.clients)
 

@@ -28,6 +28,7 @@ class Trial:
     seconds_from_change_to_verdict: float | None = None
     intervals_to_verdict: float | None = None
     stable_min_ready: int | None = None
+    served_traffic: bool = False
     rolled_back: bool = False
 
     def as_json(self) -> dict[str, Any]:

@@ -13,9 +13,8 @@ from tests.cluster.fixtures import REPOSITORY
 from tests.cluster.handle import Handle, from_document
 from tests.e2e import operator
 from tests.e2e.access import Access
-from tests.e2e.loadgen import Load, LoadGenerator
-from tests.e2e.manifests import MODEL, Service, emulated_service, vllm_service
-from tests.e2e.pods import DEPLOYMENT
+from tests.e2e.loadgen import LoadGenerator
+from tests.e2e.manifests import Service, emulated_service, vllm_service
 
 NAMESPACE = "demo"
 NAME = "chat"
@@ -60,28 +59,11 @@ class Stage:
     load: LoadGenerator
     testkit: str
 
-    @property
-    def selector(self) -> str:
-        """All pods of the service."""
-        return f"{DEPLOYMENT}={NAME}"
-
     def fresh_namespace(self) -> None:
         """An empty namespace; an earlier demo's is deleted first."""
         handle = self.access.handle
         handle.kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found", "--timeout=180s")
         handle.apply(yaml.safe_dump({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}))
-
-    def apply_service(self) -> None:
-        """Creates the LLMDeployment. Trimtab may only watch it at first, so that the baseline can be measured."""
-        document = self.service.document()
-        document["spec"]["tuning"]["mode"] = "Observe"
-        self.access.handle.apply(yaml.safe_dump(document), namespace=NAMESPACE)
-
-    def start_load(self, clients: int) -> None:
-        """The load generator, against the Service's own address: nothing here needs cluster DNS."""
-        address = self.access.get(f"/api/v1/namespaces/{NAMESPACE}/services/{NAME}")["spec"]
-        url = f"http://{address['clusterIP']}:{address['ports'][0]['port']}/v1"
-        self.load.deploy(self.testkit, url, MODEL, Load(clients=clients))
 
     def clear(self) -> None:
         """Removes what the demo made in the cluster, but the operator."""

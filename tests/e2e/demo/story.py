@@ -5,20 +5,21 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from tests.e2e.access import PLANS, AnswerError
 from tests.e2e.demo.result import Result, Trial
-from tests.e2e.demo.samples import Observer, Sample
+from tests.e2e.demo.samples import Observer
 from tests.e2e.demo.stage import NAME, NAMESPACE, Stage
 from tests.e2e.demo.table import LiveTable
 from tests.e2e.demo.timeline import Mark
-from tests.e2e.loadgen import Window
+from tests.e2e.loadgen import Load, Window
 from tests.e2e.pods import PodWatch
-from tests.e2e.view import Attempt, View
-from tests.e2e.waiting import DidNotHappenError
+from tests.e2e.scenario import Scenario, knobs
+from tests.e2e.scenario import Trial as Tried
+from tests.e2e.view import View
 
 HARMFUL = {"maxNumSeqs": 2}
 UNSTARTABLE = {"blockSize": 16}  # on the CPU the engine takes multiples of 32 only, and says so while it loads
@@ -58,6 +59,7 @@ class Demo:
         self._pace = pace
         self._telling = telling
         self.observer = Observer(stage.access, NAMESPACE, NAME, pods, stage.load)
+        self._scenario = Scenario(stage.access, NAMESPACE, stage.service, pods, stage.load, self._glance)
 
     def play(self, clients: int) -> None:
         """Everything from the empty namespace to the last request's end. Raises DidNotHappenError."""
@@ -69,9 +71,9 @@ class Demo:
             self._tune()
         with self._act("Tuned", "measure what it made of the service"):
             self._result.tuned = self._measure()
-        with self._act("Act 2: harm", f"a user sets {_knobs(HARMFUL)}"):
+        with self._act("Act 2: harm", f"a user sets {knobs(HARMFUL)}"):
             self._result.harmful = self._spoil(HARMFUL, wanted="RolledBack", serves=True)
-        with self._act("Act 3: break", f"a user sets {_knobs(UNSTARTABLE)}, which the engine refuses"):
+        with self._act("Act 3: break", f"a user sets {knobs(UNSTARTABLE)}, which the engine refuses"):
             self._result.unstartable = self._spoil(UNSTARTABLE, wanted="Abandoned", serves=False)
         with self._act("End", "stop the load and wait for the last request"):
             self._result.requests = self._stage.load.drain()
@@ -81,31 +83,32 @@ class Demo:
     # The acts.
 
     def _serve(self, clients: int) -> None:
-        self._stage.apply_service()
-        wanted = self._stage.service.replicas
-        self._until(
-            f"{wanted} pods are ready", lambda s: sum(s.ready.values()) >= wanted and bool(s.view.role("Stable")),
-            seconds=self._pace.ready,
-        )  # fmt: skip
+        # Trimtab may only watch at first, so that the baseline can be measured.
+        self._scenario.create(tuning={"mode": "Observe"})
+        self._waiting("the first pods")
+        self._scenario.serving(self._pace.ready)
         self._result.config_before = dict(self._stage.service.config)
-        self._tell(f"{wanted} pods serve with {_knobs(self._result.config_before)}.")
-        self._stage.start_load(clients)
+        self._tell(f"{self._result.replicas} pods serve with {knobs(self._result.config_before)}.")
+        self._scenario.start_load(self._stage.testkit, Load(clients=clients))
         self._tell(f"{clients} clients stream 64 tokens for 64 each, one connection per request; all are counted.")
 
     def _measure_baseline(self) -> None:
         self._rest(self._pace.settle)
         self._result.baseline = self._measure()
-        found = self._until("Trimtab names the bottleneck", lambda s: bool(s.view.bottleneck), seconds=120)
-        self._result.bottleneck = found.view.bottleneck
-        self._tell(f"Trimtab says {found.view.bottleneck}: {_finding(found.view)}")
+        self._waiting("the diagnosis")
+        found = self._scenario.until("Trimtab names the bottleneck", lambda view: bool(view.bottleneck), seconds=120)
+        self._result.bottleneck = found.bottleneck
+        self._tell(f"Trimtab says {found.bottleneck}: {_finding(found)}")
 
     def _tune(self) -> None:
-        before = self.observer.samples[-1].view
+        before = self._scenario.view()
         began = time.time()
-        self._patch({"tuning": {"mode": "Apply"}})
-        attempt = self._attempt_ended(before, "Promoted", self._pace.promotion)
-        self._settled(attempt.revision)
-        after = self.observer.samples[-1].view
+        change = {"tuning": {"mode": "Apply"}}
+        self._tell_patch(change)
+        self._scenario.patch(change)
+        self._waiting("a promoted canary")
+        attempt = self._scenario.attempt_ended(before, "Promoted", self._pace.promotion)
+        after = self._scenario.settled(attempt.revision)
         self._result.promotion_min_ready = self._pods.least_of_all(began)
         self._result.config_after = after.stable_config or dict(attempt.config)
         self._result.promoted = attempt.message
@@ -117,85 +120,42 @@ class Demo:
         self._tell(f"At least {self._result.promotion_min_ready} pods were ready at every moment of it.")
 
     def _spoil(self, change: Mapping[str, Any], *, wanted: str, serves: bool) -> Trial:
-        """A bad change of the user, from the patch to the moment when only the stable pods are left; then the user
-        takes it back.
-        """
-        before = self.observer.samples[-1].view
-        stable = before.role("Stable")
-        changed = time.time()
-        self._mark(changed, f"user sets {_knobs(change)}")
-        self._patch({"engine": {"config": dict(change)}})
-        trial = Trial()
-        try:
-            attempt = self._attempt_ended(before, wanted, self._pace.verdict)
-            restored = self._only_left(stable, attempt)
-            self._fill(trial, attempt, changed, restored, stable, serves=serves)
-            trial.rolled_back = attempt.outcome == wanted
-        finally:
-            self._patch({"engine": {"config": self._taken_back(change)}})
+        """A bad change of the user, and what it took to be rid of it."""
+        self._tell_patch({"engine": {"config": dict(change)}})
+        self._waiting(f"the outcome {wanted}")
+        tried = self._scenario.spoil(change, wanted, self._pace.verdict)
+        trial = self._trial(tried, serves=serves)
+        self._mark(tried.changed_at, f"user sets {knobs(change)}")
+        self._mark(tried.served_at, "canary serves")
+        self._mark(tried.attempt.decided_at, tried.attempt.outcome)
         self._tell(f"{trial.outcome} ({trial.reason}): {trial.message}")
-        self._tell(f"The verdict came after {trial.seconds_to_verdict:.0f} s, the service was as before after "
-                   f"{trial.seconds_to_restored:.0f} s, counted from {trial.measured_from}.")  # fmt: skip
+        self._tell(
+            f"The verdict came after {trial.seconds_to_verdict:.0f} s, the service was as before after "
+            f"{trial.seconds_to_restored:.0f} s, counted from {trial.measured_from}."
+        )
         self._tell(f"At least {trial.stable_min_ready} of {self._result.replicas} stable pods were ready throughout.")
-        self._settled(stable)
-        self._tell("The user then took the change back, so that the spec says what runs.")
+        self._tell("The user took the change back, so that the spec asks for nothing that was refused.")
         return trial
 
-    def _fill(
-        self, trial: Trial, attempt: Attempt, changed: float, restored: float, stable: str, *, serves: bool
-    ) -> None:
-        served = self._pods.first_ready(attempt.revision, changed) if serves else None
-        start = served if served is not None else changed
-        decided = attempt.decided_at or restored
-        trial.outcome, trial.reason, trial.message = attempt.outcome, attempt.reason, attempt.message
-        trial.measured_from = "the moment when its pod was first ready" if served is not None else "the change"
-        trial.seconds_to_verdict = decided - start
-        trial.seconds_to_restored = restored - start
-        trial.seconds_from_change_to_verdict = decided - changed
-        trial.intervals_to_verdict = trial.seconds_to_verdict / self._result.interval_seconds
-        trial.stable_min_ready = self._pods.least(stable, changed)
-        self._mark(served, "canary serves")
-        self._mark(decided, attempt.outcome)
+    def _trial(self, tried: Tried, *, serves: bool) -> Trial:
+        served = tried.served_at if serves else None
+        start = tried.changed_at if served is None else served
+        decided = tried.attempt.decided_at or tried.restored_at
+        return Trial(
+            outcome=tried.attempt.outcome,
+            reason=tried.attempt.reason,
+            message=tried.attempt.message,
+            measured_from="the change" if served is None else "the moment when its pod was first ready",
+            seconds_to_verdict=decided - start,
+            seconds_to_restored=tried.restored_at - start,
+            seconds_from_change_to_verdict=decided - tried.changed_at,
+            intervals_to_verdict=(decided - start) / self._result.interval_seconds,
+            stable_min_ready=tried.stable_min_ready,
+            served_traffic=tried.served_at is not None,
+            rolled_back=True,
+        )
 
     # Parts of acts.
-
-    def _taken_back(self, change: Mapping[str, Any]) -> dict[str, Any]:
-        """The merge patch that gives the spec its old values."""
-        return {knob: self._stage.service.config.get(knob) for knob in change}
-
-    def _patch(self, spec: Mapping[str, Any]) -> None:
-        self._tell(f"kubectl patch llmdep {NAME} --type=merge -p '{json.dumps({'spec': spec})}'")
-        self._stage.access.patch_resource(NAMESPACE, NAME, {"spec": dict(spec)})
-
-    def _attempt_ended(self, before: View, outcome: str, seconds: float) -> Attempt:
-        """The next finished trial. Raises DidNotHappenError when it ends otherwise than wanted."""
-        found = self._until(f"a trial ends as {outcome}", lambda s: bool(s.view.new_attempts(before)), seconds=seconds)
-        attempt = found.view.new_attempts(before)[-1]
-        if attempt.outcome != outcome:
-            raise DidNotHappenError(
-                f"The trial of {_knobs(attempt.config)} ended as {attempt.outcome} ({attempt.reason}) instead of "
-                f"{outcome}: {attempt.message}"
-            )
-        return attempt
-
-    def _only_left(self, stable: str, attempt: Attempt) -> float:
-        """When the pods of `stable` were the only ones again."""
-        since = attempt.decided_at or 0.0
-
-        def moment() -> float | None:
-            counts = self._pods.counts(since)
-            return counts[-1].at if counts and set(counts[-1].ready) == {stable} else None
-
-        self._until("only the stable pods are left", lambda _: moment() is not None, seconds=180)
-        return max(moment() or time.time(), since)
-
-    def _settled(self, stable: str) -> None:
-        wanted = {stable: self._stage.service.replicas}
-        self._until(
-            f"revision {stable} serves alone",
-            lambda s: s.view.phase == "Stable" and s.view.role("Stable") == stable and s.ready == wanted,
-            seconds=240,
-        )  # fmt: skip
 
     def _measure(self) -> Window:
         since = self._stage.load.now()
@@ -210,22 +170,12 @@ class Demo:
 
     def _rest(self, seconds: float) -> None:
         ends = time.monotonic() + seconds
-        self._table.waiting_for(f"{seconds:.0f} s of load")
+        self._waiting(f"{seconds:.0f} s of load")
         while time.monotonic() < ends:
-            self._look()
+            self._glance()
 
-    def _until(self, what: str, holds: Callable[[Sample], bool], *, seconds: float) -> Sample:
-        """Looks until `holds`, and tells every new phase. Raises DidNotHappenError."""
-        ends = time.monotonic() + seconds
-        self._table.waiting_for(what)
-        while True:
-            sample = self._look()
-            if holds(sample):
-                return sample
-            if time.monotonic() >= ends:
-                raise DidNotHappenError(f"{self.observer.act}: {what}: not within {seconds:.0f} s. {sample.view}")
-
-    def _look(self) -> Sample:
+    def _glance(self) -> View:
+        """Takes a sample, tells a new phase, shows the table, and takes its time."""
         began = time.monotonic()
         earlier = self.observer.samples[-1].view.phase if self.observer.samples else ""
         sample = self.observer.sample()
@@ -233,7 +183,13 @@ class Demo:
             self._tell(f"Phase {sample.view.phase}: {sample.view.condition('Progressing').message}")
         self._table.show(sample)
         time.sleep(max(0.0, self._pace.look - (time.monotonic() - began)))
-        return sample
+        return sample.view
+
+    def _waiting(self, text: str) -> None:
+        self._table.waiting_for(text)
+
+    def _tell_patch(self, spec: Mapping[str, Any]) -> None:
+        self._tell(f"kubectl patch llmdep {NAME} --type=merge -p '{json.dumps({'spec': spec})}'")
 
     def _plan_text(self, name: str) -> str:
         if not name:
@@ -262,10 +218,6 @@ class Demo:
     def _mark(self, at: float | None, text: str) -> None:
         if at is not None:
             self._telling.marks.append(Mark(at=at, text=text))
-
-
-def _knobs(config: Mapping[str, Any]) -> str:
-    return ", ".join(f"{knob}: {json.dumps(value)}" for knob, value in sorted(config.items()))
 
 
 def _finding(view: View) -> str:
