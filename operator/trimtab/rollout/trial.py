@@ -105,11 +105,11 @@ def promoted(state: RolloutState, facts: RolloutFacts, now: float) -> RolloutSta
 def finished(state: RolloutState, now: float) -> Move:
     """The trial is over: it becomes an Attempt, and nothing of it is left in the state."""
     said: tuple[Announce, ...] = ()
-    if state.candidate is not None and state.decision is not None:
-        decision = state.decision
-        state = remembered(state, state.candidate, decision, now)
+    candidate, decision = state.candidate, state.decision
+    if candidate is not None and decision is not None:
+        state = remembered(state, candidate, decision, now)
         warning = decision.outcome in (Reason.ROLLED_BACK, Reason.ABANDONED)
-        said = (Announce(decision.outcome, _summary(state.candidate, decision), warning=warning),)
+        said = (Announce(decision.outcome, _summary(candidate, decision), warning=warning),)
     state = replace(
         state,
         candidate=None,

@@ -1,0 +1,37 @@
+"""Numbers for people, and the three kinds of verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from trimtab.model.reading import Unknown, Why
+from trimtab.model.reason import Reason
+from trimtab.model.verdict import Call, Verdict
+
+
+def good(reason: Reason, message: str, evidence: Mapping[str, float] | None = None) -> Verdict:
+    return Verdict(Call.GOOD, reason, message, evidence or {})
+
+
+def bad(reason: Reason, message: str, evidence: Mapping[str, float] | None = None) -> Verdict:
+    return Verdict(Call.BAD, reason, message, evidence or {})
+
+
+def unknown(reason: Reason, message: str, evidence: Mapping[str, float] | None = None) -> Verdict:
+    return Verdict(Call.UNKNOWN, reason, message, evidence or {})
+
+
+def unreadable(what: str, reading: Unknown) -> Verdict:
+    """Unknown, because a reading of the canary is."""
+    words = f" {reading.message}" if reading.message else ""
+    if reading.why is Why.NO_TRAFFIC:
+        return unknown(Reason.NO_TRAFFIC, f"{what}: no traffic.{words}")
+    return unknown(Reason.CANARY_UNREADABLE, f"{what} cannot be read ({reading.why.value}).{words}")
+
+
+def duration(seconds: float) -> str:
+    return f"{seconds * 1000:.0f} ms" if seconds < 10 else f"{seconds:.1f} s"
+
+
+def percent(share: float) -> str:
+    return f"{100 * share:.2g} %" if share < 0.1 else f"{100 * share:.0f} %"
