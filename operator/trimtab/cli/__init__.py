@@ -1,0 +1,1 @@
+"""`trimtab`, also as `kubectl trimtab`: explains, compares, approves, pauses, rolls back, and diagnoses one engine."""

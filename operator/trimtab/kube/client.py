@@ -130,6 +130,18 @@ class Kube:
             return await self._read(request)
         return await self._write("apply", kind, request)
 
+    async def merge_patch(self, kind: Kind, namespace: str, name: str, body: Mapping[str, Any]) -> Object:
+        """A JSON merge patch, for the command line: what a person changes belongs to no controller; null removes."""
+        request = Request(
+            method="PATCH",
+            path=kind.path(namespace, name),
+            doing=f"patch {_called(kind, namespace, name)}",
+            query=(("fieldManager", f"{FIELD_MANAGER}-cli"),),
+            body=dict(body),
+            content_type="application/merge-patch+json",
+        )
+        return await self._write("patch", kind, request)
+
     async def delete(
         self,
         kind: Kind,

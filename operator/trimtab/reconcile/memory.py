@@ -1,7 +1,7 @@
 """What one process remembers between cycles, to save writes. It decides nothing: a restart begins with an empty one.
 
 Measured figures move all the time, and findings near a threshold come and go. So a status is written when a decision or
-a state in it changed; when only the mood changed (a bottleneck, the SLO, a proposal), it must last for some cycles first;
+a state in it changed; when only the mood changed (a bottleneck, the SLO, a proposal), it must last for some cycles;
 figures and texts are carried along, and are written alone only when a figure has at least doubled or halved and stays.
 """
 

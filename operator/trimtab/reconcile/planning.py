@@ -1,7 +1,7 @@
 """Turns a diagnosis into an OptimizationPlan, and an OptimizationPlan into the next thing to try.
 
-A plan is kept while it fits: the same start and the same knobs. Figures that move a little make no new plan, so nothing
-is written while nothing happens, and the plan that a person read is the plan that is approved.
+The planner keeps the current plan while it says nearly the same, so nothing is written while nothing happens, and the
+plan that a person read is the plan that is approved.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from trimtab.model.reason import Reason
 from trimtab.model.rollout import Phase, RolloutState, Wish
 from trimtab.model.slo import Slo
 from trimtab.model.snapshot import Snapshot
-from trimtab.plan import Bounds, PlanRequest, propose
+from trimtab.plan import Bounds, Objective, PlanRequest, propose
+from trimtab.reconcile.limits import device_of
 from trimtab.reconcile.wishes import wish_of_plan
 
 PLANS_KEPT = 5
@@ -58,42 +59,48 @@ def consider(
         return Planned(NoPlan(Reason.OBSERVE_ONLY, "The mode is Observe, so no plan is made."))
     if isinstance(snapshot.metrics, Unknown):
         return Planned(NoPlan(Reason.METRICS_MISSING, f"No plan is made without metrics: {snapshot.metrics.message}"))
-    proposal = propose(_request(deployment, state, snapshot, health, slo))
+    current = _current(known, deployment.status.get("plan"))
+    proposal = propose(_request(deployment, state, snapshot, health, slo, current))
     if isinstance(proposal, NoPlan):
         return Planned(proposal)
-    current = _current(known, deployment.status.get("plan"))
-    plan = current if current is not None and _same_intent(current, proposal) else proposal
-    return Planned(plan, wish=_allowed(deployment, plan, state, mode), is_new=plan is proposal)
+    is_new = all(plan["metadata"]["name"] != proposal.name for plan in known)
+    return Planned(proposal, wish=_allowed(deployment, proposal, state, mode), is_new=is_new)
 
 
 def _request(
-    deployment: LLMDeployment, state: RolloutState, snapshot: Snapshot, health: Health, slo: Slo
+    deployment: LLMDeployment,
+    state: RolloutState,
+    snapshot: Snapshot,
+    health: Health,
+    slo: Slo,
+    current: Plan | None,
 ) -> PlanRequest:
     spec = deployment.spec
     knobs = spec.tuning.knobs
     if state.stable is None:
         raise ValueError("there is nothing to plan for before a revision is stable")
-    accelerator = spec.accelerator
     return PlanRequest(
         namespace=deployment.metadata.namespace,
         target=deployment.metadata.name,
         engine=spec.engine.name,
         version=spec.engine.version,
-        device=(accelerator.type or "gpu") if accelerator is not None else "cpu",
+        device=device_of(deployment),
         config=state.stable.config,
         snapshot=snapshot,
         health=health,
         stable=state.stable.revision,
         slo=slo,
-        objective=spec.objective.value,
+        objective=Objective(spec.objective.value),
         allowed=frozenset(knobs.allowed or ()),
         locked=frozenset(knobs.locked or ()),
         bounds={name: Bounds(bound.minimum, bound.maximum) for name, bound in (knobs.bounds or {}).items()},
         min_improvement=spec.tuning.min_improvement_percent / 100,
         tried=tuple(attempt.config for attempt in state.attempts if attempt.revision in state.bad),
         replicas=spec.replicas,
-        gpus_per_pod=accelerator.count if accelerator is not None else 0,
+        gpus_per_pod=spec.accelerator.count if spec.accelerator is not None else 0,
         profile=spec.tuning.profile,
+        arguments=spec.engine.args or (),
+        plan=current,
     )
 
 
@@ -103,15 +110,6 @@ def _current(known: Sequence[Object], name: str | None) -> Plan | None:
             plan = plan_from(document)
             return None if isinstance(plan, Unreadable) else plan
     return None
-
-
-def _same_intent(one: Plan, other: Plan) -> bool:
-    """Whether two plans start from the same configuration and change the same knobs first."""
-    return (
-        one.start == other.start
-        and one.engine_version == other.engine_version
-        and set(one.optimizations[0].as_changes) == set(other.optimizations[0].as_changes)
-    )
 
 
 def _allowed(deployment: LLMDeployment, plan: Plan, state: RolloutState, mode: Mode) -> Wish | None:

@@ -1,8 +1,8 @@
 """A keyed work queue: one worker at a time has a key, and however often it is asked for, once more is enough.
 
 The idea is client-go's workqueue (add, get, done; de-duplication of what waits; a key that is added while it is worked
-on is worked on again afterwards), with a time to run at instead of a rate limiter: each reconcile says when it wants to be
-called next, and an event can only bring that forward.
+on is worked on again afterwards), with a time to run at instead of a rate limiter: each reconcile says when it wants to
+be called next, and an event can only bring that forward.
 """
 
 from __future__ import annotations

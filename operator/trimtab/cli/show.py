@@ -1,0 +1,78 @@
+"""What the command line prints: from resources to text, without any access of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from trimtab.model.bottleneck import Health
+from trimtab.model.reading import Known
+
+
+def explanation(llmdep: Mapping[str, Any], plan: Mapping[str, Any] | None) -> Iterator[str]:
+    """The state of one LLMDeployment as a person would tell it, line by line."""
+    metadata, status = llmdep["metadata"], llmdep.get("status") or {}
+    yield f"{metadata['namespace']}/{metadata['name']}: {status.get('phase', 'not seen by the operator yet')}"
+    if status.get("summary"):
+        yield f"  {status['summary']}"
+    if status.get("measured"):
+        yield "Measured: " + ", ".join(f"{name} {value}" for name, value in sorted(status["measured"].items()))
+    yield from _findings(status)
+    yield "Conditions:"
+    for item in status.get("conditions") or []:
+        yield f"  {item['type']}={item['status']} ({item['reason']}): {item.get('message', '')}"
+    if plan is not None:
+        yield f"Plan {plan['metadata']['name']}:"
+        yield from (f"  {line}" for line in plan_lines(plan))
+    for attempt in status.get("attempts") or []:
+        yield f"Attempt {attempt['revision']} ({attempt['source']}): {attempt['outcome']}, {attempt['message']}"
+
+
+def _findings(status: Mapping[str, Any]) -> Iterator[str]:
+    for finding in status.get("findings") or []:
+        confidence = f"{finding['confidencePercent']} % confident"
+        yield f"{finding['severity']} {finding['kind']} ({confidence}): {finding['message']}"
+
+
+def plan_lines(plan: Mapping[str, Any]) -> Iterator[str]:
+    """An OptimizationPlan: each optimization with its changes, and what was rejected."""
+    spec = plan["spec"]
+    for number, step in enumerate(spec["optimizations"], start=1):
+        yield f"{number}. {step['title']} ({step['type']}, impact {step['impact']})"
+        for change in step["changes"]:
+            yield f"   {change['knob']}: {_shown(change.get('from'))} -> {_shown(change.get('to'))}: {change['reason']}"
+        if step.get("trades"):
+            yield f"   trades away: {', '.join(step['trades'])}"
+        for risk in step.get("risks") or []:
+            yield f"   risk: {risk}"
+    for item in spec.get("rejected") or []:
+        yield f"rejected: {item['title']}: {item['reason']}"
+
+
+def differences(llmdep: Mapping[str, Any], plan: Mapping[str, Any]) -> Iterator[str]:
+    """What the plan's result changes in the configuration that runs, as a unified list."""
+    running = ((llmdep.get("status") or {}).get("rollout") or {}).get("stable", {}).get("config") or {}
+    result = plan["spec"].get("result") or {}
+    for knob in sorted({*running, *result}):
+        if running.get(knob) == result.get(knob):
+            yield f"  {knob}: {_shown(running.get(knob))}"
+            continue
+        if knob in running:
+            yield f"- {knob}: {_shown(running[knob])}"
+        if knob in result:
+            yield f"+ {knob}: {_shown(result[knob])}"
+
+
+def diagnosis(health: Health) -> Iterator[str]:
+    """Findings, worst first, and the SLO target by target."""
+    if not health.bottlenecks:
+        yield "No bottleneck was found."
+    for found in health.bottlenecks:
+        yield f"{found.severity.label} {found.kind.value} ({found.confidence:.0%} confident): {found.message}"
+    for state in health.targets:
+        measured = f"{state.measured.value * 1000:.0f} ms" if isinstance(state.measured, Known) else "unknown"
+        yield f"{state.target.name}: {measured}, target {state.target.seconds * 1000:.0f} ms"
+
+
+def _shown(value: object) -> str:
+    return "(default)" if value is None else str(value)
