@@ -1,0 +1,78 @@
+{{- define "trimtab.name" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" -}}
+{{- end -}}
+
+{{- define "trimtab.fullname" -}}
+{{- if .Values.fullnameOverride -}}
+{{- .Values.fullnameOverride | trunc 63 | trimSuffix "-" -}}
+{{- else if contains .Chart.Name .Release.Name -}}
+{{- .Release.Name | trunc 63 | trimSuffix "-" -}}
+{{- else -}}
+{{- printf "%s-%s" .Release.Name .Chart.Name | trunc 63 | trimSuffix "-" -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "trimtab.selector" -}}
+app.kubernetes.io/name: {{ include "trimtab.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
+{{- define "trimtab.labels" -}}
+{{ include "trimtab.selector" . }}
+app.kubernetes.io/component: operator
+app.kubernetes.io/part-of: trimtab
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
+{{- end -}}
+
+{{- define "trimtab.serviceAccount" -}}
+{{- if .Values.serviceAccount.create -}}
+{{- default (include "trimtab.fullname" .) .Values.serviceAccount.name -}}
+{{- else -}}
+{{- required "serviceAccount.name is required when serviceAccount.create is false" .Values.serviceAccount.name -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "trimtab.lease" -}}
+{{- default (include "trimtab.fullname" .) .Values.lease.name -}}
+{{- end -}}
+
+{{- define "trimtab.image" -}}
+{{- if .Values.image.digest -}}
+{{ .Values.image.repository }}@{{ .Values.image.digest }}
+{{- else -}}
+{{ .Values.image.repository }}:{{ default .Chart.AppVersion .Values.image.tag }}
+{{- end -}}
+{{- end -}}
+
+{{/* What the operator may do in a namespace that it watches. No wildcard, no secrets, no exec, no write on a spec. */}}
+{{- define "trimtab.rules" -}}
+- apiGroups: [trimtab.dev]
+  resources: [llmdeployments]
+  verbs: [get, list, watch]
+- apiGroups: [trimtab.dev]
+  resources: [llmdeployments/status]
+  verbs: [get, patch]
+- apiGroups: [trimtab.dev]
+  resources: [optimizationplans]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [trimtab.dev]
+  resources: [optimizationplans/status]
+  verbs: [get, patch]
+- apiGroups: [apps]
+  resources: [deployments]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [""]
+  resources: [services]
+  verbs: [get, list, watch, create, patch]
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [get, list, watch]
+- apiGroups: [autoscaling]
+  resources: [horizontalpodautoscalers]
+  verbs: [get, list, watch]
+- apiGroups: [""]
+  resources: [events]
+  verbs: [create, patch]
+{{- end -}}
