@@ -12,7 +12,8 @@ from trimtab.judge.assessments.objectives import latency_objectives
 from trimtab.judge.assessments.throughput import throughput_objective
 from trimtab.judge.assessments.traffic import enough_requests
 from trimtab.judge.request import JudgeRequest, histogram
-from trimtab.model.reading import Known
+from trimtab.judge.words import without_metrics
+from trimtab.model.reading import Known, Unknown
 from trimtab.model.reason import Reason
 from trimtab.model.slo import Latency
 from trimtab.model.verdict import Call, Verdict, worst
@@ -20,6 +21,8 @@ from trimtab.model.verdict import Call, Verdict, worst
 
 def judge(request: JudgeRequest) -> Verdict:
     """Bad if any assessment says so, Unknown if any cannot tell, else Good. `evidence` holds what was measured."""
+    if isinstance(request.metrics, Unknown):
+        return without_metrics(request.metrics)
     verdicts = tuple(_assessed(request))
     word = worst(verdicts)
     if word.call is Call.GOOD:

@@ -57,6 +57,7 @@ class JudgeRequest:
     margins: Margins = field(default_factory=Margins)
     watching: bool = False
     canary_share: float | None = None
+    metrics: Reading[bool] = field(default_factory=lambda: Known(True))  # whether readings can be had at all
 
 
 def histogram(view: RevisionView, latency: Latency) -> Reading[Histogram]:

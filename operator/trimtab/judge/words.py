@@ -29,6 +29,25 @@ def unreadable(what: str, reading: Unknown) -> Verdict:
     return unknown(Reason.CANARY_UNREADABLE, f"{what} cannot be read ({reading.why.value}).{words}")
 
 
+_METRICS: Mapping[Why, Reason] = {
+    Why.NOT_SCRAPED: Reason.METRICS_MISSING,
+    Why.NOT_EXPORTED: Reason.METRICS_MISSING,
+    Why.STALE: Reason.METRICS_STALE,
+    Why.NOT_A_NUMBER: Reason.METRICS_INVALID,
+    Why.UNREACHABLE: Reason.PROMETHEUS_UNREACHABLE,
+    Why.TIMEOUT: Reason.PROMETHEUS_TIMEOUT,
+    Why.BAD_ANSWER: Reason.PROMETHEUS_BAD_ANSWER,
+    Why.NO_TRAFFIC: Reason.NO_TRAFFIC,
+    Why.TOO_FEW_SAMPLES: Reason.TOO_FEW_SAMPLES,
+}
+
+
+def without_metrics(reading: Unknown) -> Verdict:
+    """Unknown, because no metric can be read at all: nothing may be decided."""
+    words = reading.message or "The metrics cannot be read."
+    return unknown(_METRICS[reading.why], f"{words} Nothing is decided without metrics.")
+
+
 def duration(seconds: float) -> str:
     return f"{seconds * 1000:.0f} ms" if seconds < 10 else f"{seconds:.1f} s"
 

@@ -190,7 +190,7 @@ class EnsureRevision:
     """A workload for this configuration exists with this many replicas.
 
     Replicas None: whoever owns them decides, and a number that we set earlier stays until another writer owns the field.
-    For the stable revision of an adopted target there is nothing to do.
+    Never asked for the stable revision of an adopted target, which is the user's workload.
     """
 
     revision: str

@@ -20,8 +20,11 @@ def ensure(what: Stable | Candidate, replicas: int | None) -> EnsureRevision:
 
 
 def serving(state: RolloutState, facts: RolloutFacts) -> tuple[Action, ...]:
-    """The stable revision at its full replicas; without a number where somebody else owns them."""
-    if state.stable is None:
+    """The stable revision at its full replicas; without a number where somebody else owns them.
+
+    Nothing for an adopted target: that workload is the user's.
+    """
+    if state.stable is None or facts.policy.adopted:
         return ()
     return (ensure(state.stable, None if owned_elsewhere(facts) else floor(facts, state)),)
 

@@ -64,14 +64,14 @@ def target_runs(facts: RolloutFacts, state: RolloutState, revision: str) -> bool
 
 
 def _adopted(state: RolloutState, facts: RolloutFacts) -> tuple[Action, ...]:
-    candidate, stable = state.candidate, state.stable
-    if candidate is None or stable is None:
+    candidate = state.candidate
+    if candidate is None:
         return ()
-    stays = (ensure(stable, None), ReconfigureTarget(candidate.revision, candidate.config, candidate.template))
+    takes = ReconfigureTarget(candidate.revision, candidate.config, candidate.template)
     found = canary(facts, candidate.revision)
     if facts.paused or not target_runs(facts, state, candidate.revision):
-        return (*stays, ensure(candidate, canary_replicas(facts)))
-    return (*stays, RemoveRevision(candidate.revision) if found.gone else ensure(candidate, 0))
+        return (takes, ensure(candidate, canary_replicas(facts)))
+    return (takes, RemoveRevision(candidate.revision) if found.gone else ensure(candidate, 0))
 
 
 def _everything_moved(facts: RolloutFacts, state: RolloutState, now: float) -> Pass | Hold:
