@@ -55,7 +55,7 @@ class Scenario:
         self.service = service
         self.pods = pods
         self.load = load
-        self._glance = glance or self._look_and_sleep
+        self.glance = glance or self._look_and_sleep
 
     def _look_and_sleep(self) -> View:
         time.sleep(1.0)
@@ -69,7 +69,7 @@ class Scenario:
         """The first look for which `holds`. Raises DidNotHappenError."""
         ends = time.monotonic() + seconds
         while True:
-            view = self._glance()
+            view = self.glance()
             if holds(view):
                 return view
             if time.monotonic() >= ends:

@@ -66,7 +66,9 @@ class View:
 
     @property
     def bottleneck(self) -> str:
-        return str(self.status.get("bottleneck") or "")
+        """The worst bottleneck; empty when there is none."""
+        found = str(self.status.get("bottleneck") or "")
+        return "" if found == "None" else found
 
     @property
     def reason(self) -> str:

@@ -1,0 +1,95 @@
+"""One operator for all end-to-end tests, pointed at a Prometheus that can be told to misbehave."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.cluster.fixtures import audit_log, cluster, helm, image, kubeconfig, kubectl
+from tests.cluster.handle import Handle
+from tests.e2e import operator as operators
+from tests.e2e import prometheus as proxies
+from tests.e2e.access import Access
+from tests.e2e.loadgen import Load, LoadGenerator
+from tests.e2e.manifests import Service, emulated_service
+from tests.e2e.operator import Operator
+from tests.e2e.pods import PodWatch
+from tests.e2e.prometheus import PrometheusProxy
+from tests.e2e.scenario import Scenario, selector
+
+__all__ = ["audit_log", "cluster", "helm", "image", "kubeconfig", "kubectl"]
+
+# Few clients with short requests keep the emulator and the load generator well below two cores.
+LOAD = Load(clients=16, prompt_tokens="64", output_tokens="32")
+
+
+@pytest.fixture(scope="session")
+def access(cluster: Handle) -> Access:
+    """A connection to the API server."""
+    return Access(cluster)
+
+
+@pytest.fixture(scope="session")
+def spaces(access: Access) -> Iterator[Callable[[str], str]]:
+    """`spaces("acts")` makes a namespace; all of them are deleted at the end."""
+    made: list[str] = []
+
+    def make(purpose: str) -> str:
+        name = f"e2e-{purpose}-{uuid.uuid4().hex[:6]}"
+        access.handle.apply(yaml.safe_dump({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}))
+        made.append(name)
+        return name
+
+    yield make
+    for name in made:
+        access.handle.kubectl("delete", "namespace", name, "--wait=false", "--ignore-not-found")
+
+
+@pytest.fixture(scope="session")
+def prometheus(access: Access, image: Callable[[str], str], spaces: Callable[[str], str]) -> PrometheusProxy:
+    """What the operator takes for Prometheus; it passes queries on until a test changes that."""
+    return proxies.deploy(access, spaces("prometheus"), image("testkit"), access.handle.prometheus_in_cluster)
+
+
+@pytest.fixture(scope="session")
+def operator(
+    access: Access, image: Callable[[str], str], prometheus: PrometheusProxy, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Operator]:
+    """The operator from its chart; with TRIMTAB_E2E_OPERATOR=process a process of this machine, for working on it."""
+    if os.environ.get("TRIMTAB_E2E_OPERATOR") == "process":
+        log = Path(os.environ.get("TRIMTAB_E2E_LOG") or tmp_path_factory.mktemp("operator") / "operator.log")
+        with operators.on_this_machine(access, prometheus.url, log) as running:
+            yield running
+        return
+    yield operators.install(access, image("operator"), prometheus.url)
+    operators.uninstall(access)
+
+
+@pytest.fixture(scope="module")
+def stage(
+    access: Access, image: Callable[[str], str], operator: Operator, spaces: Callable[[str], str]
+) -> Iterator[Callable[..., Scenario]]:
+    """`stage("chat", purpose="acts")` gives a scenario with an emulated service in a namespace of its own, not yet
+    created; `service` replaces the service, `pods` the selector of the pods to watch.
+    """
+    with ExitStack() as open_watches:
+
+        def make(purpose: str, service: Service | None = None, pods: str = "") -> Scenario:
+            namespace = spaces(purpose)
+            wanted = service or emulated_service("chat", image("testkit"))
+            watched = open_watches.enter_context(PodWatch(access, namespace, pods or selector(wanted.name)))
+            return Scenario(access, namespace, wanted, watched, LoadGenerator(access=access, namespace=namespace))
+
+        yield make
+
+
+@pytest.fixture(scope="session")
+def testkit(image: Callable[[str], str]) -> str:
+    """The image of the emulator and the load generator."""
+    return image("testkit")

@@ -1,0 +1,203 @@
+"""The three acts with the engine emulator, what the operator writes while nothing happens, and a Prometheus that fails.
+
+Each fixture is one act; a test looks at what came of it. So every test can be run by itself.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pytest
+
+from tests.cluster.audit import AuditLog
+from tests.e2e.conftest import LOAD
+from tests.e2e.loadgen import Window
+from tests.e2e.operator import LEASE, Operator
+from tests.e2e.prometheus import PrometheusProxy
+from tests.e2e.scenario import Scenario, Trial
+from tests.e2e.view import Attempt, View
+
+pytestmark = [pytest.mark.cluster, pytest.mark.emulator, pytest.mark.slow]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tuned:
+    """What act 1 left behind."""
+
+    scenario: Scenario
+    before: Window
+    after: Window
+    diagnosed: View
+    attempt: Attempt
+    view: View
+    least_ready: int
+
+
+def _measured(scenario: Scenario, seconds: float) -> Window:
+    since = scenario.load.now()
+    time.sleep(seconds)
+    return scenario.load.window(since)
+
+
+@pytest.fixture(scope="module")
+def tuned(stage: Callable[..., Scenario], testkit: str) -> Tuned:
+    """Act 1: a limit of one sequence, found and raised."""
+    scenario = stage("acts")
+    scenario.create(tuning={"mode": "Observe"})
+    scenario.serving(120)
+    scenario.start_load(testkit, LOAD)
+    time.sleep(5)
+    before = _measured(scenario, 15)
+    diagnosed = scenario.until("a bottleneck is found", lambda view: bool(view.bottleneck), seconds=60)
+    began = time.time()
+    scenario.patch({"tuning": {"mode": "Apply"}})
+    attempt = scenario.attempt_ended(diagnosed, "Promoted", 240)
+    view = scenario.settled(attempt.revision)
+    # One trial is what the later acts are compared with.
+    scenario.patch({"tuning": {"mode": "Recommend"}})
+    least_ready = scenario.pods.least_of_all(began)
+    after = _measured(scenario, 15)
+    return Tuned(
+        scenario=scenario,
+        before=before,
+        after=after,
+        diagnosed=diagnosed,
+        attempt=attempt,
+        view=view,
+        least_ready=least_ready,
+    )
+
+
+@pytest.fixture(scope="module")
+def harmed(tuned: Tuned) -> Trial:
+    """Act 2: the user sets the limit back to two sequences."""
+    return tuned.scenario.spoil({"maxNumSeqs": 2}, "RolledBack", 240)
+
+
+@pytest.fixture(scope="module")
+def broken(tuned: Tuned, harmed: Trial) -> Trial:
+    """Act 3: the user sets a block size that the engine refuses while it loads."""
+    return tuned.scenario.spoil({"blockSize": 16}, "Abandoned", 180)
+
+
+def test_the_bottleneck_is_named_with_its_numbers(tuned: Tuned) -> None:
+    findings = tuned.diagnosed.status["findings"]
+    assert tuned.diagnosed.bottleneck in {"QueueBuildup", "BatchSizeSuboptimal", "HighLatency", "LowThroughput"}
+    assert findings[0]["kind"] == tuned.diagnosed.bottleneck
+    assert any(character.isdigit() for character in findings[0]["message"])
+
+
+def test_the_plan_is_promoted_and_the_service_is_several_times_faster(tuned: Tuned) -> None:
+    assert tuned.attempt.source == "Plan"
+    assert tuned.view.stable_config["maxNumSeqs"] > 1
+    assert tuned.after.output_tokens_per_s >= 2 * tuned.before.output_tokens_per_s
+    assert tuned.before.ttft_p95_ms is not None
+    assert tuned.after.ttft_p95_ms is not None
+    assert tuned.after.ttft_p95_ms <= tuned.before.ttft_p95_ms / 2
+
+
+def test_capacity_stays_at_its_floor_while_replicas_move(tuned: Tuned) -> None:
+    assert tuned.least_ready >= tuned.scenario.service.replicas
+
+
+def test_the_plan_is_an_object_that_belongs_to_the_resource(tuned: Tuned) -> None:
+    scenario = tuned.scenario
+    plans = scenario.access.handle.get("optplan", namespace=scenario.namespace)["items"]
+    owners = {owner["name"] for plan in plans for owner in plan["metadata"]["ownerReferences"]}
+    assert owners == {scenario.service.name}
+
+
+def test_describe_reads_like_a_report(tuned: Tuned) -> None:
+    scenario = tuned.scenario
+    text = scenario.access.handle.kubectl("describe", "llmdep", scenario.service.name, namespace=scenario.namespace)
+    assert tuned.attempt.message in text
+    assert "Promoted" in text
+
+
+def test_a_harmful_change_of_the_user_is_rolled_back(harmed: Trial, tuned: Tuned) -> None:
+    assert harmed.attempt.outcome == "RolledBack"
+    assert harmed.attempt.source == "User"
+    assert harmed.attempt.message
+    assert harmed.stable_min_ready >= tuned.scenario.service.replicas
+
+
+def test_the_rollback_comes_within_three_intervals_of_the_first_traffic(harmed: Trial, tuned: Tuned) -> None:
+    assert harmed.attempt.served_at is not None
+    assert harmed.attempt.decided_at is not None
+    waited = harmed.attempt.decided_at - harmed.attempt.served_at
+    assert waited <= 3 * tuned.scenario.service.interval_seconds + 1  # the instants are whole seconds
+
+
+def test_a_change_that_cannot_start_is_abandoned_with_the_engines_words(broken: Trial) -> None:
+    assert broken.attempt.outcome == "Abandoned"
+    assert broken.attempt.reason == "CanaryCrashLoop"
+    assert "block size" in broken.attempt.message.lower()
+    assert broken.served_at is None
+
+
+def test_a_change_that_cannot_start_takes_no_stable_pod_away(broken: Trial, tuned: Tuned) -> None:
+    assert broken.stable_min_ready >= tuned.scenario.service.replicas
+
+
+def test_steady_traffic_leads_to_no_write_but_the_lease(
+    broken: Trial, tuned: Tuned, operator: Operator, audit_log: AuditLog
+) -> None:
+    scenario = tuned.scenario
+    scenario.settled(scenario.view().role("Stable"))
+    time.sleep(2 * scenario.service.window_seconds)  # the windows that still hold the last trial
+    since = audit_log.now()
+    time.sleep(6 * scenario.service.interval_seconds)
+    writes = [write for write in audit_log.writes(since=since, user=operator.user) if write.agent != "kubectl"]
+    assert writes, "the audit log holds not even the lease's renewal"
+    assert [write.what for write in writes if (write.resource, write.name) != ("leases", LEASE)] == []
+
+
+@pytest.mark.parametrize(
+    ("mode", "reasons"),
+    [
+        ("refused", {"PrometheusUnreachable"}),
+        ("slow", {"PrometheusTimeout"}),
+        ("html", {"PrometheusBadAnswer"}),
+        ("nan", {"MetricsInvalid"}),
+        ("empty", {"MetricsMissing"}),
+    ],
+)
+def test_without_metrics_nothing_is_done_and_it_recovers_by_itself(
+    broken: Trial, tuned: Tuned, prometheus: PrometheusProxy, mode: str, reasons: set[str]
+) -> None:
+    scenario = tuned.scenario
+    before = scenario.view()
+    # With metrics, this would be tried at once.
+    began = time.time()
+    prometheus.behave(mode)
+    try:
+        scenario.until(
+            f"MetricsAvailable is False while Prometheus is {mode}",
+            lambda view: (
+                view.condition("MetricsAvailable").status == "False"
+                and view.condition("MetricsAvailable").reason in reasons
+            ),
+            seconds=90,
+        )
+        scenario.patch({"tuning": {"mode": "Apply"}})
+        time.sleep(2 * scenario.service.interval_seconds)
+        blind = scenario.view()
+    finally:
+        scenario.patch({"tuning": {"mode": "Recommend"}})
+        prometheus.behave("pass")
+    assert blind.condition("MetricsAvailable").message
+    assert scenario.pods.seen(began) == {before.role("Stable")}
+    scenario.until(
+        "MetricsAvailable is True again", lambda v: v.condition("MetricsAvailable").status == "True", seconds=60
+    )
+    assert scenario.view().attempts == before.attempts
+
+
+def test_not_one_request_was_lost(broken: Trial, tuned: Tuned) -> None:
+    totals = tuned.scenario.load.drain()
+    assert totals.failed == 0, tuned.scenario.load.failures()
+    assert totals.sent == totals.succeeded
+    assert totals.sent > 100
+    tuned.scenario.load.change(state="running")
