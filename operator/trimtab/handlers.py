@@ -21,6 +21,10 @@ def registry(queue: WorkQueue[Key], memory: Memory) -> kopf.OperatorRegistry:
     """Handlers that feed `queue`."""
     found = kopf.OperatorRegistry()
 
+    @kopf.on.login(registry=found)
+    async def login(**kwargs: Any) -> kopf.ConnectionInfo | None:
+        return kopf.login_with_service_account(**kwargs) or kopf.login_with_kubeconfig(**kwargs)
+
     @kopf.on.event("trimtab.dev", "v1alpha1", "llmdeployments", registry=found)
     async def resource_changed(namespace: str | None, name: str | None, **_: Any) -> None:
         if namespace and name:

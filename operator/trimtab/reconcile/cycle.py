@@ -307,7 +307,6 @@ def _judge(facts: Facts) -> Verdict | None:
         judge.JudgeRequest(
             stable=facts.trial.revision(stable.revision) if stable is not None else RevisionView("", ()),
             canary=facts.trial.revision(canary.revision),
-            metrics=facts.trial.metrics,
             slo=slo_of(facts.deployment.spec),
             trades=state.candidate.trades if state.candidate is not None else frozenset(),
             elapsed=facts.trial.window,
