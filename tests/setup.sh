@@ -5,77 +5,104 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 cache="${TRIMTAB_CACHE:-$HOME/.cache/trimtab}"
-began=$SECONDS
-say() { printf '[%4d s] setup: %s\n' "$((SECONDS - began))" "$*"; }
-fail() { say "FAILED: $*" >&2; exit 1; }
+# Where Debian and others put what only administrators run, and Go.
+PATH="$PATH:/usr/local/go/bin:/usr/local/sbin:/usr/sbin:/sbin"
+policy=/usr/sbin/policy-rc.d
+kept_policy=""
 
-# Program -> the Debian package that has it. `go` only has to be new enough to fetch a newer one (1.19 is).
+say() { printf '[%4d s] setup: %s\n' "$SECONDS" "$*"; }
+fail() { say "FAILED: $*" >&2; exit 1; }
+has() { command -v "$1" >/dev/null 2>&1; }
+
+# Program:package. Any Go will do that can download a newer one as a module (Debian 12 has 1.19).
 needed=(
   etcd:etcd-server containerd:containerd runc:runc prometheus:prometheus buildah:buildah mmdebstrap:mmdebstrap
-  iptables:iptables ip:iproute2 unshare:util-linux git:git make:make python3:python3
+  iptables:iptables ip:iproute2 unshare:util-linux go:golang-go python3:python3
 )
 
 missing_packages() {
-  local path="$PATH:/usr/local/go/bin:/usr/sbin:/sbin" pair
+  local pair
   for pair in "${needed[@]}"; do
-    PATH="$path" command -v "${pair%%:*}" >/dev/null || echo "${pair##*:}"
+    has "${pair%%:*}" || echo "${pair##*:}"
   done
   [ -x /usr/lib/cni/bridge ] || [ -x /opt/cni/bin/bridge ] || echo containernetworking-plugins
   [ -e /etc/ssl/certs/ca-certificates.crt ] || echo ca-certificates
-  PATH="$path" command -v go >/dev/null || echo golang-go
-  PATH="$path" command -v uv >/dev/null || [ -x "$cache/uv/bin/uv" ] || python3 -c 'import ensurepip' 2>/dev/null || echo python3-venv
+  has uv || [ -x "$cache/uv/bin/uv" ] || python3 -c 'import ensurepip, venv' 2>/dev/null || echo python3-venv
+}
+
+# The packages' services must neither start now (dpkg asks this program) nor at the next boot.
+forbid_services() {
+  if [ -e "$policy" ] || [ -L "$policy" ]; then
+    kept_policy="$policy.kept-by-trimtab"
+    mv "$policy" "$kept_policy"
+  fi
+  printf '#!/bin/sh\nexit 101\n' >"$policy"
+  chmod 0755 "$policy"
+  trap allow_services EXIT
+}
+
+allow_services() {
+  trap - EXIT
+  rm -f "$policy"
+  if [ -n "$kept_policy" ]; then mv "$kept_policy" "$policy"; fi
 }
 
 install_packages() {
-  local missing
+  local missing log package
   mapfile -t missing < <(missing_packages | sort -u)
-  [ "${#missing[@]}" -gt 0 ] || { say "Debian packages: all there"; return; }
+  if [ "${#missing[@]}" -eq 0 ]; then
+    say "Debian packages: all there"
+    return
+  fi
+  has apt-get || fail "this is not Debian; install what these Debian packages hold: ${missing[*]}"
   [ "$(id -u)" = 0 ] || fail "these Debian packages are missing, and only root can install them: ${missing[*]}"
-  command -v apt-get >/dev/null || fail "this is not Debian; install the programs of these Debian packages: ${missing[*]}"
   say "installing Debian packages: ${missing[*]}"
-  # Their services (containerd, Prometheus, etcd) must not start: dpkg asks this program before it starts any.
-  local policy=/usr/sbin/policy-rc.d kept="" log
-  if [ -e "$policy" ] || [ -L "$policy" ]; then kept="$(mktemp -d)" && mv "$policy" "$kept/"; fi
-  printf '#!/bin/sh\nexit 101\n' >"$policy" && chmod 0755 "$policy"
   log="$(mktemp)"
-  local result=0
-  {
-    export DEBIAN_FRONTEND=noninteractive
-    apt-get update && apt-get install --yes --no-install-recommends "${missing[@]}"
-  } >"$log" 2>&1 </dev/null || result=$?
-  rm -f "$policy"
-  if [ -n "$kept" ]; then mv "$kept/policy-rc.d" "$policy" && rmdir "$kept"; fi
-  if [ "$result" != 0 ]; then
+  forbid_services
+  export DEBIAN_FRONTEND=noninteractive
+  if ! { apt-get update && apt-get install --yes --no-install-recommends "${missing[@]}"; } >"$log" 2>&1 </dev/null; then
     tail -n 25 "$log" >&2
     fail "apt-get could not install them; the whole output is in $log"
   fi
+  allow_services
+  for package in etcd containerd prometheus; do
+    if [[ " ${missing[*]} " == *" $package"* ]] && has systemctl; then
+      systemctl disable "$package" >/dev/null 2>&1 || true # nothing to disable where systemd does not run
+    fi
+  done
   rm -f "$log"
 }
 
 find_uv() {
-  if command -v uv >/dev/null && uv --version >/dev/null 2>&1; then command -v uv; return; fi
+  if uv --version >/dev/null 2>&1; then
+    command -v uv
+    return
+  fi
   if [ ! -x "$cache/uv/bin/uv" ]; then
-    rm -rf "$cache/uv" && mkdir -p "$cache"
+    rm -rf "$cache/uv"
+    mkdir -p "$cache"
     python3 -m venv "$cache/uv" >&2
-    "$cache/uv/bin/pip" install --quiet --disable-pip-version-check 'uv>=0.5' >&2 || { rm -rf "$cache/uv"; return 1; }
+    if ! "$cache/uv/bin/pip" install --quiet --disable-pip-version-check 'uv>=0.5' >&2; then
+      rm -rf "$cache/uv"
+      return 1
+    fi
   fi
   echo "$cache/uv/bin/uv"
 }
 
 make_environment() {
-  local uv lock=requirements-dev.lock stamp=.venv/.trimtab-lock
-  local wanted
+  local uv wanted lock=requirements-dev.lock stamp=.venv/.installed-lock
   wanted="$(sha256sum "$lock" | cut -d' ' -f1)"
   if [ -x .venv/bin/python ] && [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ]; then
     say "Python environment: up to date"
     return
   fi
-  uv="$(find_uv)" || fail "uv could not be installed with pip"
+  uv="$(find_uv)" || fail "pip could not install uv"
   if ! .venv/bin/python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
-    "$uv" venv --quiet --clear --python '>=3.11' .venv || fail "no Python 3.11 or newer could be found or fetched"
+    "$uv" venv --quiet --clear --python '>=3.11' .venv || fail "there is no Python 3.11 or newer, and uv could not fetch one"
   fi
   say "installing the locked Python packages into .venv"
-  "$uv" pip sync --quiet --require-hashes --python .venv/bin/python "$lock" || fail "uv pip sync failed"
+  "$uv" pip sync --quiet --require-hashes --python .venv/bin/python "$lock" || fail "uv could not install $lock"
   echo "$wanted" >"$stamp"
 }
 

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from tests.cluster import images, leftovers, locks, target, teardown
-from tests.cluster.layout import Layout, LayoutError, default_layout
+from tests.cluster.layout import MEMBER_VARIABLE, Layout, LayoutError, default_layout
 from tests.cluster.steps import Progress, StepError, StepsFailed, describe_failure
 
 
@@ -109,6 +109,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     progress = Progress()
     try:
         layout = default_layout()
+        # For every child, however short it lives: `down` must find it if this process is killed. It does not mark this
+        # process itself, whose environment the kernel shows as it was at its start.
+        os.environ[MEMBER_VARIABLE] = layout.member
         run = arguments.run
         return int(run(layout, arguments, progress))
     except StepsFailed as error:

@@ -186,6 +186,13 @@ def running_pid(layout: Layout, name: str) -> int | None:
         pid = int((layout.pids / name).read_text())
     except (OSError, ValueError):
         return None
+    # While a process becomes another program, its environment reads as empty for a moment.
+    for _ in range(50):
+        if _is_zombie(pid) or member_of(pid) is not None:
+            break
+        if _environment(pid):
+            return None
+        time.sleep(0.01)
     return pid if member_of(pid) == layout.member and not _is_zombie(pid) else None
 
 
@@ -194,14 +201,17 @@ def is_running(layout: Layout, name: str) -> bool:
     return running_pid(layout, name) is not None
 
 
+def _environment(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/environ").read_bytes()
+    except OSError:
+        return b""
+
+
 def member_of(pid: int) -> str | None:
     """The cluster directory that a process is marked with, or None."""
-    try:
-        content = Path(f"/proc/{pid}/environ").read_bytes()
-    except OSError:
-        return None
     mark = f"{MEMBER_VARIABLE}=".encode()
-    for entry in content.split(b"\0"):
+    for entry in _environment(pid).split(b"\0"):
         if entry.startswith(mark):
             return entry[len(mark) :].decode(errors="replace")
     return None

@@ -7,6 +7,7 @@ from __future__ import annotations
 import ctypes
 import os
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -35,6 +36,10 @@ def _end_processes(layout: Layout) -> None:
     end(kubelet, patience=1)
     for patience in (1.5, 1.0, 1.0, 0.0, 0.0):
         pids = leftovers.own_processes(layout)
+        if not pids:
+            # One that was becoming another program just then could not be recognised: look a second time.
+            time.sleep(0.05)
+            pids = leftovers.own_processes(layout)
         if not pids:
             return
         end(pids, patience=patience)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -211,10 +212,11 @@ def kill_up_at(machine: Machine, step: str) -> None:
     else:
         raise AssertionError(f"`up` never started the step {step}")
     time.sleep(0.3)
-    # `process` is nsenter, and its child is the command.
+    # `process` is nsenter, and its child is the command; the last step may have let it end in the meantime.
     command = child_of(process.pid)
-    assert command is not None
-    os.kill(command, signal.SIGKILL)
+    if command is not None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(command, signal.SIGKILL)
     process.wait()
     process.stdout.close()
 
