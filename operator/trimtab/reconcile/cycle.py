@@ -142,6 +142,11 @@ async def _plan(facts: Facts, health: Health, world: World) -> planning.Planned:
     planned = await asyncio.to_thread(
         planning.consider, facts.deployment, facts.state, facts.snapshot, health, slo, known, mode
     )
+    lasting = world.memory.lasting(
+        Key(facts.deployment.metadata.namespace, facts.deployment.metadata.name), planned.intent, world.now()
+    )
+    if lasting < planning.patience(facts.deployment):
+        planned = replace(planned, wish=None)
     if isinstance(planned.proposal, Plan) and planned.is_new:
         body = plan_object(facts.deployment, planned.proposal)
         await world.kube.apply(OPTIMIZATION_PLANS, body, force=True)

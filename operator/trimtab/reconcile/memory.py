@@ -29,9 +29,10 @@ class Key(NamedTuple):
 
 @dataclass(slots=True)
 class Memory:
-    """Per resource: the mood that was last seen and for how many cycles; and who adopted which Deployment."""
+    """Per resource: the mood and the plan that were last seen and since when; and who adopted which Deployment."""
 
     _moods: dict[Key, tuple[str, int]] = field(default_factory=dict)
+    _intents: dict[Key, tuple[str, float]] = field(default_factory=dict)
     adopted: dict[tuple[str, str], Key] = field(default_factory=dict)
 
     def should_write(self, key: Key, before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
@@ -51,8 +52,20 @@ class Memory:
         del self._moods[key]
         return True
 
+    def lasting(self, key: Key, intent: str, now: float) -> float:
+        """For how many seconds the same intent has been proposed without a break; an empty one is a break."""
+        if not intent:
+            self._intents.pop(key, None)
+            return 0.0
+        before, since = self._intents.get(key, ("", now))
+        if before != intent:
+            since = now
+        self._intents[key] = (intent, since)
+        return now - since
+
     def forget(self, key: Key) -> None:
         """Drop everything about a resource that is gone."""
+        self._intents.pop(key, None)
         self._moods.pop(key, None)
         self.adopted = {place: owner for place, owner in self.adopted.items() if owner != key}
 

@@ -15,6 +15,7 @@ from trimtab.api.v1alpha1 import LLMDeployment, Mode
 from trimtab.kube.client import Kube, Object
 from trimtab.kube.kinds import OPTIMIZATION_PLANS
 from trimtab.model.bottleneck import Health
+from trimtab.model.config import content_hash
 from trimtab.model.plan import NoPlan, Plan, Proposal
 from trimtab.model.reading import Unknown
 from trimtab.model.reason import Reason
@@ -36,6 +37,19 @@ class Planned:
     proposal: Proposal
     wish: Wish | None = None
     is_new: bool = False
+
+    @property
+    def intent(self) -> str:
+        """What would be tried, without the figures that move: the configuration it starts from and the knobs."""
+        if not isinstance(self.proposal, Plan):
+            return ""
+        return content_hash(self.proposal.start, sorted(self.proposal.optimizations[0].as_changes))
+
+
+def patience(deployment: LLMDeployment) -> float:
+    """Seconds for which a plan must be proposed before it is tried: load that has just changed shows half a window."""
+    tuning = deployment.spec.tuning
+    return max(2.0 * tuning.interval_seconds, tuning.window_seconds / 2)
 
 
 def mode_of(deployment: LLMDeployment, max_mode: str) -> Mode:

@@ -95,7 +95,8 @@ def status_of(report: Report, now: float) -> dict[str, Any]:
         status["plan"] = report.plan_name
     if report.snapshot is not None and state is not None and state.stable is not None:
         status["measured"] = measured(report.snapshot.revision(state.stable.revision))
-    return status
+    # Server-side apply keeps an emptied map as null, which the schema refuses.
+    return {name: value for name, value in status.items() if value not in ({}, "")}
 
 
 def _reason(report: Report, state: RolloutState) -> Reason:
@@ -112,10 +113,10 @@ def _revisions(state: RolloutState, revisions: Mapping[str, RevisionFacts]) -> l
     for name, facts in sorted(revisions.items()):
         if facts.gone and name not in configs:
             continue
-        if state.candidate is not None and name == state.candidate.revision:
-            role = "Canary"
-        elif state.stable is not None and name == state.stable.revision:
+        if state.stable is not None and name == state.stable.revision:
             role = "Stable"
+        elif state.candidate is not None and name == state.candidate.revision:
+            role = "Canary"
         else:
             role = "Draining"
         rows.append(
