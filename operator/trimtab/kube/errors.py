@@ -6,7 +6,7 @@ KubeError
 ├── Conflict            somebody else owns a field or wrote first (409); `managers` and `fields` name them
 ├── Forbidden           our role lacks a verb (403)
 ├── Unauthorized        our credentials are not accepted (401)
-├── Invalid             the object was refused (400, 413, 422); `fields` names what is wrong
+├── Invalid             the object was refused (400, 413, 422); `fields` says where it is wrong
 ├── TooManyRequests     the server asks for patience (429); `retry_after` in seconds
 ├── Unavailable         no answer, a time-out, or 5xx: the write may or may not have happened
 └── NotLeader           this process does not hold the lease, so nothing was sent
@@ -93,7 +93,7 @@ def error_from(status: int, headers: Mapping[str, str], body: bytes, doing: str)
             dict.fromkeys(name for cause in causes for name in _MANAGER.findall(str(cause.get("message"))))
         )
         return Conflict(message, managers=managers, fields=fields)
-    if status in (400, 413, 422):
+    if status in (400, 413, 422) or _is_conversion_failure(status, message):
         return Invalid(message, fields=fields)
     if status == 429:
         return TooManyRequests(message, retry_after=_retry_after(headers, document))
@@ -103,6 +103,11 @@ def error_from(status: int, headers: Mapping[str, str], body: bytes, doing: str)
     if status < 500:
         return Invalid(message, fields=fields)
     return Unavailable(message)
+
+
+def _is_conversion_failure(status: int, message: str) -> bool:
+    """Server-side apply answers 500 where the object itself is wrong, e.g. a quantity that is none (1.34)."""
+    return status == 500 and "unable to convert unstructured object" in message
 
 
 def _status_document(body: bytes) -> dict[str, Any]:
