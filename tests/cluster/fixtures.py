@@ -29,8 +29,12 @@ def _cluster_command(*words: str) -> str:
 @pytest.fixture(scope="session")
 def cluster() -> Handle:
     """The cluster; brought up first where it is not, and left up for the next run."""
-    _cluster_command("up")
-    return from_document(json.loads(_cluster_command("status", "--json")))
+    try:
+        found = json.loads(_cluster_command("status", "--json"))
+    except RuntimeError:
+        _cluster_command("up")
+        found = json.loads(_cluster_command("status", "--json"))
+    return from_document(found)
 
 
 @pytest.fixture(scope="session")
