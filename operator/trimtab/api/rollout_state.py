@@ -134,13 +134,16 @@ def _decision_to(decision: Decision | None) -> dict[str, Any] | None:
         "reason": decision.reason.value,
         "message": cut(decision.message, _TEXT),
         "at": to_rfc3339(decision.at),
+        **({"evidence": numbers} if (numbers := _numbers(decision.evidence)) else {}),
     }
 
 
 def _decision_from(held: status.DecisionStatus | None) -> Decision | None:
     if held is None:
         return None
-    return Decision(Reason(held.outcome), Reason(held.reason), held.message, from_rfc3339(held.at))
+    return Decision(
+        Reason(held.outcome), Reason(held.reason), held.message, from_rfc3339(held.at), dict(held.evidence)
+    )
 
 
 def _stable_to(stable: Stable | None) -> dict[str, Any] | None:

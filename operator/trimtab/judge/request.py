@@ -45,7 +45,9 @@ class JudgeRequest:
 
     `elapsed`: seconds of that window. `watching`: the canary has been promoted and carries everything; `stable` is then
     empty. `canary_share`: the share of the traffic that the router is configured to send to the canary, 0 to 1; None
-    when it is by replicas, then the load is taken from the counts.
+    when it is by replicas, then the load is taken from the counts. `before`: the evidence of the verdict that promoted,
+    which while watching stands in for the stable pods that are gone: an objective that stable broke then is no
+    regression now.
     """
 
     stable: RevisionView
@@ -57,6 +59,7 @@ class JudgeRequest:
     margins: Margins = field(default_factory=Margins)
     watching: bool = False
     canary_share: float | None = None
+    before: Mapping[str, float] = field(default_factory=dict)
     metrics: Reading[bool] = field(default_factory=lambda: Known(True))  # whether readings can be had at all
 
 

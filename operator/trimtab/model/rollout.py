@@ -87,6 +87,7 @@ class Decision:
     reason: Reason
     message: str
     at: float
+    evidence: Mapping[str, float] = field(default_factory=dict)  # of a promotion: what stable measured beside it
 
 
 @dataclass(frozen=True, slots=True)

@@ -317,6 +317,7 @@ def _judge(facts: Facts) -> Verdict | None:
             elapsed=facts.trial.window,
             minimum_requests=facts.deployment.spec.rollout.minimum_requests,
             watching=watching,
+            before=state.decision.evidence if watching and state.decision is not None else {},
         )
     )
 

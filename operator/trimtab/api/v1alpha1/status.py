@@ -133,6 +133,7 @@ class DecisionStatus(StatusModel):
     reason: Word
     message: Text = ""
     at: Instant
+    evidence: Numbers = {}
 
 
 class RolloutStatus(StatusModel):

@@ -42,7 +42,7 @@ def _one(request: JudgeRequest, target: LatencyTarget) -> Verdict:
     )
     broken = _stable_breaks(request, target)
     if broken is not None:
-        evidence[f"stable.{target.name}.shareAbove"] = broken[0]
+        evidence[_share_key(target)], evidence[_count_key(target)] = broken
         return _no_worse(numbers, share, count, broken, evidence)
     if count >= FEWEST and _surely_broken(seen, target, count):
         return bad(Reason.SLO_REGRESSION, numbers, evidence)
@@ -69,10 +69,24 @@ def _stable_breaks(request: JudgeRequest, target: LatencyTarget) -> tuple[float,
     """Stable's share above the threshold and its requests, when stable breaks the same objective; else None."""
     reading = histogram(request.stable, target.metric)
     if isinstance(reading, Unknown) or reading.value.count <= 0:
-        return None
+        return _broke_before(request, target)
     count = samples(request.stable, target.metric, reading.value, request.elapsed)
     share = reading.value.share_above(target.seconds)
     return (share, count) if count >= FEWEST and share > target.allowed_share else None
+
+
+def _broke_before(request: JudgeRequest, target: LatencyTarget) -> tuple[float, float] | None:
+    """What the verdict that promoted had measured of stable, when it broke this objective."""
+    share, count = request.before.get(_share_key(target)), request.before.get(_count_key(target))
+    return None if share is None or count is None else (share, count)
+
+
+def _share_key(target: LatencyTarget) -> str:
+    return f"stable.{target.name}.shareAbove"
+
+
+def _count_key(target: LatencyTarget) -> str:
+    return f"stable.{target.name}.requests"
 
 
 def _no_worse(

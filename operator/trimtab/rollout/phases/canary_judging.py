@@ -31,7 +31,8 @@ def advance(state: RolloutState, facts: RolloutFacts, now: float) -> Move:
         return Move(replace(state, holding=answer.message))
     words = state.verdict.message if state.verdict is not None else ""
     reason = state.verdict.reason if state.verdict is not None else Reason.PROMOTING
-    decision = Decision(outcome=Reason.PROMOTED, reason=reason, message=words, at=now)
+    evidence = facts.verdict.evidence if facts.verdict is not None else {}
+    decision = Decision(outcome=Reason.PROMOTED, reason=reason, message=words, at=now, evidence=evidence)
     promoting = entered(replace(state, decision=decision, moved=True), Phase.PROMOTING, now)
     return Move(promoting, (Announce(Reason.PROMOTING, f"Revision {candidate.revision} is promoted: {words}"),))
 
