@@ -50,7 +50,7 @@ def not_known_as_bad(facts: RolloutFacts, state: RolloutState, now: float) -> An
     if wish is None or wish.revision not in state.bad:
         return PASS
     attempt = last_attempt(state, wish.revision)
-    why = f" ({attempt.reason.value}: {attempt.message})" if attempt is not None else ""
+    why = f" ({attempt.reason.value}: {attempt.message.rstrip('.')})" if attempt is not None else ""
     if wish.source is Source.USER:
         way_out = "Change spec.engine.config, or what else was edited in the spec, and the new revision is tried."
     else:
@@ -66,8 +66,8 @@ def backed_off(facts: RolloutFacts, state: RolloutState, now: float) -> Answer:
     wait = backoff(state, wish.revision, max(facts.policy.cooldown, facts.policy.interval))
     if now - attempt.ended_at >= wait:
         return PASS
-    what = f"The last trial of revision {wish.revision} ended for a reason outside it"
-    return Hold(attempt.reason, f"{what} ({attempt.message}) It is tried again {wait:.0f} s after that.")
+    what = f"The last trial of revision {wish.revision} ended for a reason outside it ({attempt.message.rstrip('.')})."
+    return Hold(attempt.reason, f"{what} It is tried again {wait:.0f} s after that.")
 
 
 def cooled_down(facts: RolloutFacts, state: RolloutState, now: float) -> Answer:

@@ -1,0 +1,258 @@
+"""A small cluster for the rollout's tests: it does what the actions say, and its pods behave as their revision does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from enum import Enum
+
+from trimtab.model.config import EngineConfig
+from trimtab.model.reason import Reason
+from trimtab.model.rollout import (
+    Action,
+    Announce,
+    EnsureRevision,
+    Phase,
+    Policy,
+    ReconfigureTarget,
+    RemoveRevision,
+    RevisionFacts,
+    RolloutFacts,
+    RolloutState,
+    Source,
+    Wish,
+)
+from trimtab.model.snapshot import PodFacts, PodTrouble
+from trimtab.model.verdict import Call, Verdict
+
+START_SECONDS = 20.0
+
+
+class Nature(Enum):
+    """How the pods of a revision turn out."""
+
+    GOOD = "good"
+    CRASHES = "crashes"
+    NEVER_READY = "never ready"
+    DOES_NOT_FIT = "does not fit"
+    REFUSED = "refused by a quota"
+    HARMFUL = "harmful"
+    HARMFUL_LATER = "harmful once it carries everything"
+    UNDECIDED = "no verdict"
+    DIES = "dies after it has served"
+
+
+GOOD = Verdict(Call.GOOD, Reason.WITHIN_SLO, "All objectives are kept.", {"canary.requests": 100.0})
+BAD = Verdict(Call.BAD, Reason.SLO_REGRESSION, "TTFT p95 is 3000 ms, the objective is 600 ms.")
+UNKNOWN = Verdict(Call.UNKNOWN, Reason.TOO_FEW_SAMPLES, "3 of 30 requests seen.")
+
+
+@dataclass
+class Pod:
+    name: str
+    revision: str
+    created_at: float
+    ready_since: float | None = None
+    restarts: int = 0
+    stuck: bool = False
+
+
+@dataclass
+class Workload:
+    revision: str
+    desired: int
+    pods: list[Pod] = field(default_factory=list)
+    owned: bool = True
+    runs: str = ""
+
+
+def wish(number: int, source: Source = Source.USER) -> Wish:
+    """The configuration with `number` running sequences; the revision carries the number in its name."""
+    config = EngineConfig({"maxNumSeqs": number})
+    plan = f"plan-{number}" if source is Source.PLAN else ""
+    return Wish(config=config, template="t", source=source, revision=f"rev{number}", plan=plan)
+
+
+class Cluster:
+    """Workloads, their pods, and the clock."""
+
+    def __init__(self, *, adopted: bool = False) -> None:
+        self.now = 1000.0
+        self.adopted = adopted
+        self.workloads: dict[str, Workload] = {}
+        self.natures: dict[str, Nature] = {}
+        self._names = 0
+
+    def adopt(self, revision: str, replicas: int) -> None:
+        """The user's own workload, which runs `revision`."""
+        self.workloads["target"] = Workload(revision, replicas, owned=False, runs=revision)
+        self.tick(0.0)
+
+    def nature(self, revision: str) -> Nature:
+        return self.natures.get(revision, Nature.GOOD)
+
+    def perform(self, actions: Iterable[Action]) -> None:
+        for action in actions:
+            match action:
+                case EnsureRevision(revision=revision, replicas=replicas):
+                    workload = self.workloads.setdefault(revision, Workload(revision, replicas or 1))
+                    if replicas is not None:
+                        assert replicas >= 0, f"negative replicas for {revision}"
+                        workload.desired = replicas
+                case RemoveRevision(revision=revision):
+                    self.workloads.pop(revision, None)
+                case ReconfigureTarget(revision=revision):
+                    self.workloads["target"].runs = revision
+                case Announce():
+                    pass
+        self._scale()
+
+    def tick(self, seconds: float) -> None:
+        """Time passes: pods are created, become ready, fail; an adopted workload replaces one pod at a time."""
+        self.now += seconds
+        self._scale()
+        for workload in self.workloads.values():
+            for pod in workload.pods:
+                self._live(pod)
+        target = self.workloads.get("target")
+        if target is not None:
+            self._roll(target)
+
+    def kill(self, revision: str) -> None:
+        """One pod of this revision is lost with its node, and replaced."""
+        workload = self.workloads.get(revision)
+        if workload is not None and workload.pods:
+            workload.pods.pop(0)
+            self._scale()
+
+    def ready(self, revision: str | None = None) -> int:
+        return sum(
+            1
+            for workload in self.workloads.values()
+            for pod in workload.pods
+            if pod.ready_since is not None and revision in (None, pod.revision)
+        )
+
+    def revisions(self, stable: str) -> dict[str, RevisionFacts]:
+        """As the API server would show it; an adopted target is listed under the stable revision's name."""
+        found: dict[str, RevisionFacts] = {}
+        for workload in self.workloads.values():
+            name = workload.revision if workload.owned else stable
+            refused = self.nature(workload.revision) is Nature.REFUSED and workload.desired > 0
+            found[name] = RevisionFacts(
+                name,
+                desired=workload.desired,
+                pods=tuple(self._facts(pod) for pod in workload.pods),
+                message="exceeded quota: pods=2, used 2, limited 2" if refused else "",
+                settled=workload.owned or all(pod.revision == workload.runs for pod in workload.pods),
+                owned=workload.owned,
+                runs="" if workload.owned else workload.runs,
+            )
+        return found
+
+    def verdict(self, state: RolloutState) -> Verdict | None:
+        """What a judge that knows the natures would say."""
+        if state.candidate is None or state.phase not in (Phase.CANARY_JUDGING, Phase.PROMOTING, Phase.WATCHING):
+            return None
+        nature = self.nature(state.candidate.revision)
+        if nature is Nature.HARMFUL or (nature is Nature.HARMFUL_LATER and state.phase is Phase.WATCHING):
+            return BAD
+        return UNKNOWN if nature is Nature.UNDECIDED else GOOD
+
+    def _scale(self) -> None:
+        for workload in self.workloads.values():
+            # As a ReplicaSet does it: pods that are not ready go first, then the youngest.
+            workload.pods.sort(key=lambda pod: (pod.ready_since is None, pod.created_at))
+            surge = 0 if all(pod.revision == workload.pods[0].revision for pod in workload.pods) else 1
+            del workload.pods[max(workload.desired, 0) + surge :]
+            if self.nature(workload.revision) is Nature.REFUSED:
+                continue
+            while len(workload.pods) < workload.desired:
+                self._create(workload, workload.revision if workload.owned else workload.runs)
+
+    def _create(self, workload: Workload, revision: str) -> None:
+        self._names += 1
+        workload.pods.append(Pod(f"{revision}-{self._names}", revision, self.now))
+
+    def _live(self, pod: Pod) -> None:
+        age = self.now - pod.created_at
+        nature = self.nature(pod.revision)
+        starts = nature not in (Nature.CRASHES, Nature.NEVER_READY, Nature.DOES_NOT_FIT, Nature.REFUSED)
+        if starts and not pod.stuck and pod.ready_since is None and age >= START_SECONDS:
+            pod.ready_since = self.now
+        if nature is Nature.DIES and pod.ready_since is not None and self.now - pod.ready_since >= START_SECONDS:
+            pod.ready_since, pod.restarts, pod.stuck = None, pod.restarts + 1, True
+
+    def _roll(self, target: Workload) -> None:
+        old = [pod for pod in target.pods if pod.revision != target.runs]
+        new = [pod for pod in target.pods if pod.revision == target.runs]
+        spare = sum(1 for pod in new if pod.ready_since is not None) + len(old) - target.desired
+        if old and spare > 0:
+            target.pods.remove(old[0])
+        elif old and all(pod.ready_since is not None for pod in new):
+            self._create(target, target.runs)
+            target.pods.sort(key=lambda pod: pod.created_at)
+
+    def _facts(self, pod: Pod) -> PodFacts:
+        trouble, message = None, ""
+        age = self.now - pod.created_at
+        nature = self.nature(pod.revision)
+        if nature is Nature.CRASHES and age >= 5.0:
+            trouble, message = PodTrouble.CRASH_LOOP, "vllm: error: argument --block-size: invalid choice: 7"
+        elif nature is Nature.DOES_NOT_FIT:
+            trouble, message = PodTrouble.UNSCHEDULABLE, "0/1 nodes are available: 1 Insufficient nvidia.com/gpu."
+        return PodFacts(
+            name=pod.name,
+            revision=pod.revision,
+            ready=pod.ready_since is not None,
+            restarts=pod.restarts,
+            trouble=trouble,
+            trouble_message=message,
+            created_at=pod.created_at,
+            ready_since=pod.ready_since,
+        )
+
+
+@dataclass
+class World:
+    """A deployment, its persisted rollout state and its cluster: what a shell would hold together."""
+
+    cluster: Cluster
+    policy: Policy = field(default_factory=lambda: Policy(replicas=2, min_ready_deadline=120.0, judge_deadline=180.0))
+    state: RolloutState = field(default_factory=RolloutState)
+    user: Wish = field(default_factory=lambda: wish(1))
+    planned: Wish | None = None
+    paused: bool = False
+    suspended: bool = False
+    abort: bool = False
+    metrics: bool = True
+    gpus_free: int | None = None
+    gpus_per_pod: int = 0
+
+    def facts(self) -> RolloutFacts:
+        stable = self.state.stable.revision if self.state.stable is not None else self.user.revision
+        known = self.cluster.verdict(self.state)
+        on_trial = self.state.candidate is not None
+        return RolloutFacts(
+            policy=self.policy,
+            revisions=self.cluster.revisions(stable),
+            user=self._user(),
+            user_config=self.user.config,
+            planned=self.planned,
+            verdict=known if self.metrics or known is None else UNKNOWN,
+            gpus_free=self.gpus_free,
+            gpus_per_pod=self.gpus_per_pod,
+            paused=self.paused,
+            suspended=self.suspended,
+            abort=self.abort and on_trial,
+        )
+
+    def _user(self) -> Wish:
+        """The spec merged with what was tuned: only knobs that were edited since it was adopted are the user's wish."""
+        stable = self.state.stable
+        if stable is None:
+            return self.user
+        edited = self.state.user_config.changes_to(self.user.config)
+        number = stable.config.with_changes(edited).get("maxNumSeqs")
+        assert isinstance(number, int)
+        return wish(number)
