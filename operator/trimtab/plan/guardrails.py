@@ -81,7 +81,7 @@ def objection(context: Context, optimization: Optimization) -> Rejected | None:
     for check in GUARDRAILS:
         reason = check(context, optimization)
         if reason:
-            return Rejected(optimization.title, f"{reason[0].upper()}{reason[1:].rstrip('.')}.")
+            return Rejected(optimization.title, f"{reason.rstrip('.')}.")
     return None
 
 

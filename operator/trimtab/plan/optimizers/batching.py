@@ -346,8 +346,8 @@ def _queue_order(context: Context) -> Iterator[Optimization | Rejected]:
         OptimizationType.BATCHING,
         title="Serve waiting requests by their longest cached prefix",
         description=(
-            f"{percent(load.hit_rate)} of the prompt tokens are found in the cache while {number(load.waiting)} requests"
-            " wait."
+            f"{percent(load.hit_rate)} of the prompt tokens are found in the cache while {number(load.waiting)}"
+            " requests wait."
         ),
         changes={"schedulingPolicy": ("lpm", "Requests that share a prefix run while it is cached.")},
         effects=(stated(Metric.THROUGHPUT, 1.08, 1.0, 1.3, basis), stated(Metric.TTFT, 0.92, 0.7, 1.0, basis)),
