@@ -1,6 +1,5 @@
-"""Pytest fixtures that start real vLLM. Import them in a test module, with the marker `vllm`:
+"""A pytest fixture that starts real vLLM. A conftest.py imports it by name; tests carry the marker `vllm`:
 
-from tests.vllm.fixtures import vllm_server
 pytestmark = pytest.mark.vllm
 
 def test_something(vllm_server: StartVllm) -> None:

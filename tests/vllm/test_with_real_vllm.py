@@ -10,13 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.vllm.fixtures import StartVllm, vllm_server
+from tests.vllm.fixtures import StartVllm
 from tests.vllm.record import prompt, read_stream
 from tests.vllm.server import VllmServer
 from trimtab_engine import drain, probe
 from trimtab_engine.drain import Pace
 
-__all__ = ["vllm_server"]
 pytestmark = [pytest.mark.vllm, pytest.mark.slow]
 
 RECORDINGS = Path(__file__).parent / "recordings"
