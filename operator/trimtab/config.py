@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ class Settings:
 
 
 MODES = ("Observe", "Recommend", "Approve", "Apply")
+LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
 
 def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
@@ -43,6 +45,9 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
     max_mode = environment.get("TRIMTAB_MAX_MODE", "Apply") or "Apply"
     if max_mode not in MODES:
         raise SettingsError(f"TRIMTAB_MAX_MODE is {max_mode!r}; it takes one of {', '.join(MODES)}")
+    log_level = (environment.get("TRIMTAB_LOG_LEVEL") or "INFO").upper()
+    if log_level not in LOG_LEVELS:
+        raise SettingsError(f"TRIMTAB_LOG_LEVEL is {log_level!r}; it takes one of {', '.join(LOG_LEVELS)}")
     namespaces = environment.get("TRIMTAB_NAMESPACES", "")
     return Settings(
         prometheus_url=url.rstrip("/"),
@@ -51,12 +56,12 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
         lease_namespace=environment.get("TRIMTAB_LEASE_NAMESPACE") or environment.get("POD_NAMESPACE") or "default",
         lease_name=environment.get("TRIMTAB_LEASE_NAME") or "trimtab",
         identity=environment.get("POD_NAME") or environment.get("HOSTNAME") or "trimtab",
-        log_level=(environment.get("TRIMTAB_LOG_LEVEL") or "INFO").upper(),
+        log_level=log_level,
         max_mode=max_mode,
-        metrics_port=int(_number(environment, "TRIMTAB_METRICS_PORT", 9090)),
-        health_port=int(_number(environment, "TRIMTAB_HEALTH_PORT", 8080)),
+        metrics_port=_whole(environment, "TRIMTAB_METRICS_PORT", 9090, highest=65535),
+        health_port=_whole(environment, "TRIMTAB_HEALTH_PORT", 8080, highest=65535),
         listen_host=environment.get("TRIMTAB_LISTEN_HOST") or "0.0.0.0",
-        workers=int(_number(environment, "TRIMTAB_WORKERS", 4)),
+        workers=_whole(environment, "TRIMTAB_WORKERS", 4, highest=64),
         resync=_number(environment, "TRIMTAB_RESYNC_SECONDS", 300.0),
     )
 
@@ -69,6 +74,13 @@ def _number(environment: Mapping[str, str], name: str, default: float) -> float:
         value = float(text)
     except ValueError:
         raise SettingsError(f"{name} is {text!r}; it takes a number") from None
-    if value <= 0:
-        raise SettingsError(f"{name} is {text}; it must be above 0")
+    if not 0 < value < math.inf:
+        raise SettingsError(f"{name} is {text}; it must be above 0 and not endless")
     return value
+
+
+def _whole(environment: Mapping[str, str], name: str, default: int, *, highest: int) -> int:
+    value = _number(environment, name, default)
+    if value != int(value) or value > highest:
+        raise SettingsError(f"{name} is {environment[name]}; it takes a whole number from 1 to {highest}")
+    return int(value)
