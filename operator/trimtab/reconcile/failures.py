@@ -10,6 +10,7 @@ from trimtab.reconcile.memory import Key
 
 _log = logging.getLogger(__name__)
 _FIRST, _LONGEST = 2.0, 120.0
+_DOUBLINGS = 10  # beyond the longest wait; a power without bound is no float any more after a day of failures
 
 
 class _Telemetry(Protocol):
@@ -27,7 +28,7 @@ class Failures:
         """Seconds until the next try."""
         count = self._counts.get(key, 0)
         self._counts[key] = count + 1
-        delay = min(_FIRST * 2.0**count, _LONGEST)
+        delay = min(_FIRST * 2.0 ** min(count, _DOUBLINGS), _LONGEST)
         if isinstance(error, TooManyRequests):
             delay = max(delay, error.retry_after)
         self._telemetry.reconciled(type(error).__name__)
