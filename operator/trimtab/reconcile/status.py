@@ -95,8 +95,17 @@ def status_of(report: Report, now: float) -> dict[str, Any]:
         status["plan"] = report.plan_name
     if report.snapshot is not None and state is not None and state.stable is not None:
         status["measured"] = measured(report.snapshot.revision(state.stable.revision))
-    # Server-side apply keeps an emptied map as null, which the schema refuses.
-    return {name: value for name, value in status.items() if value not in ({}, "")}
+    return without_empty_maps(status)
+
+
+def without_empty_maps(value: Any) -> Any:
+    """`value` without maps that hold nothing: server-side apply turns an emptied map into null, which is refused."""
+    if isinstance(value, Mapping):
+        cleaned = {name: without_empty_maps(item) for name, item in value.items()}
+        return {name: item for name, item in cleaned.items() if item != {}}
+    if isinstance(value, list):
+        return [without_empty_maps(item) for item in value]
+    return value
 
 
 def _reason(report: Report, state: RolloutState) -> Reason:

@@ -100,7 +100,7 @@ class StableStatus(StatusModel):
     """A revision that serves, or did."""
 
     revision: Word
-    config: EngineKnobs
+    config: EngineKnobs = EngineKnobs()
     template: Word
 
 
@@ -108,7 +108,7 @@ class CandidateStatus(StatusModel):
     """The revision on trial."""
 
     revision: Word
-    config: EngineKnobs
+    config: EngineKnobs = EngineKnobs()
     template: Word
     source: Source
     plan: Name | None = None
@@ -133,7 +133,7 @@ class DecisionStatus(StatusModel):
     reason: Word
     message: Text = ""
     at: Instant
-    evidence: Numbers = {}
+    evidence: Numbers = Field(default_factory=dict)
 
 
 class RolloutStatus(StatusModel):
@@ -165,7 +165,7 @@ class AttemptStatus(StatusModel):
     """One finished trial."""
 
     revision: Word
-    config: EngineKnobs
+    config: EngineKnobs = EngineKnobs()
     source: Source
     plan: Name | None = None
     step: Count = 0
