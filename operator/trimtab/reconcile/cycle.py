@@ -93,12 +93,14 @@ async def cycle(key: Key, world: World) -> float | None:
         planned = await _plan(found, health, world)
     with steps("step"):
         state, actions = step(found.state, _rollout_facts(found, planned.wish, verdict), world.now())
-    report = _report(found, state, health, planned)
+    report = _report(found, state, health, planned, world.memory.obstacles.get(key))
     with steps("status"):
         await _publish(key, raw, report, world)
         await _announce(raw, actions, world)
     with steps("perform"):
-        await _perform(key, found, report, actions, world)
+        obstacle = await _perform(found, actions, world)
+    if obstacle != report.problem:
+        report = await _publish_obstacle(key, report, obstacle, world)
     if verdict is not None:
         world.telemetry.judged(verdict.call.value, verdict.reason.value)
     world.telemetry.phase(key.namespace, key.name, state.phase.value)
@@ -332,8 +334,8 @@ def _rollout_facts(facts: Facts, planned: Wish | None, verdict: Verdict | None) 
         facts.workloads.scaled_elsewhere,
         replicas=None if target is None else int(target["spec"].get("replicas", 1)),
     )
-    candidate = facts.state.candidate.revision if facts.state.candidate else None
-    on_trial = {candidate, facts.state.stable.revision if facts.state.stable else None} - {None}
+    # Also what has been promoted and is watched is still the candidate.
+    candidate = facts.state.candidate.revision if facts.state.candidate is not None else ""
     return RolloutFacts(
         policy=policy,
         revisions=facts.revisions,
@@ -345,15 +347,18 @@ def _rollout_facts(facts: Facts, planned: Wish | None, verdict: Verdict | None) 
         gpus_per_pod=spec.accelerator.count if spec.accelerator is not None else 0,
         paused=deployment.paused,
         suspended=spec.suspend,
-        abort=bool(deployment.rollback) and deployment.rollback in on_trial,
+        abort=bool(candidate) and deployment.rollback == candidate,
     )
 
 
-def _report(facts: Facts, state: RolloutState, health: Health, planned: planning.Planned) -> status.Report:
+def _report(
+    facts: Facts, state: RolloutState, health: Health, planned: planning.Planned, obstacle: Problem | None
+) -> status.Report:
     held = rollout_state_to(state)
     name = facts.deployment.metadata.name
     return status.Report(
         deployment=facts.deployment,
+        problem=obstacle,
         state=state,
         rollout=held["rollout"],
         attempts=held["attempts"],
@@ -385,15 +390,27 @@ async def _announce(raw: Mapping[str, Any], actions: tuple[Action, ...], world: 
             await say(raw, action.reason.value, action.message)
 
 
-async def _perform(key: Key, facts: Facts, report: status.Report, actions: tuple[Action, ...], world: World) -> None:
-    """Carry the actions out; what a person must mend becomes a condition, everything else is tried again."""
+async def _perform(facts: Facts, actions: tuple[Action, ...], world: World) -> Problem | None:
+    """Carry the actions out. Returns what a person must mend; everything else is raised, to be tried again."""
     try:
         await perform(world.kube, facts.deployment, facts.workloads, facts.template, actions)
     except (KubeError, RenderError, TemplateLostError) as error:
         problem = performing_failed(error)
         if problem is None:
             raise
-        raw = await world.kube.get(LLM_DEPLOYMENTS, key.namespace, key.name)
-        if raw is not None:
-            deployment = LLMDeployment.model_validate(raw)
-            await _publish(key, raw, replace(report, deployment=deployment, problem=problem), world)
+        return problem
+    return None
+
+
+async def _publish_obstacle(key: Key, report: status.Report, obstacle: Problem | None, world: World) -> status.Report:
+    """Say that performing failed, or no longer does. Remembered, so that the next status says the same at once."""
+    if obstacle is None:
+        world.memory.obstacles.pop(key, None)
+    else:
+        world.memory.obstacles[key] = obstacle
+    report = replace(report, problem=obstacle)
+    raw = await world.kube.get(LLM_DEPLOYMENTS, key.namespace, key.name)
+    if raw is not None:
+        deployment = LLMDeployment.model_validate(raw)
+        await _publish(key, raw, replace(report, deployment=deployment), world)
+    return report

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from trimtab.reconcile.spec_checks import Problem
+
 _LASTING = 3  # cycles that a mood must last
 _MOVED_FAR = 2.0
 _SMALL = 8.0  # a figure below it has not moved far, whatever its ratio
@@ -29,10 +31,13 @@ class Key(NamedTuple):
 
 @dataclass(slots=True)
 class Memory:
-    """Per resource: the mood and the plan that were last seen and since when; and who adopted which Deployment."""
+    """Per resource: the mood and the plan that were last seen and since when, and what a person must mend before the
+    actions can be performed; and who adopted which Deployment.
+    """
 
     _moods: dict[Key, tuple[str, int]] = field(default_factory=dict)
     _intents: dict[Key, tuple[str, float]] = field(default_factory=dict)
+    obstacles: dict[Key, Problem] = field(default_factory=dict)
     adopted: dict[tuple[str, str], Key] = field(default_factory=dict)
 
     def should_write(self, key: Key, before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
@@ -67,6 +72,7 @@ class Memory:
         """Drop everything about a resource that is gone."""
         self._intents.pop(key, None)
         self._moods.pop(key, None)
+        self.obstacles.pop(key, None)
         self.adopted = {place: owner for place, owner in self.adopted.items() if owner != key}
 
 

@@ -125,10 +125,8 @@ def _contains(live: Any, wanted: Any) -> bool:
     """Whether everything in `wanted` stands in `live`; the API server adds defaults that nobody asked for."""
     if isinstance(wanted, Mapping):
         return isinstance(live, Mapping) and all(_contains(live.get(key), value) for key, value in wanted.items())
-    if isinstance(wanted, list) and wanted and isinstance(wanted[0], Mapping):
-        return (
-            isinstance(live, list)
-            and len(live) == len(wanted)
-            and all(_contains(one, other) for one, other in zip(live, wanted, strict=True))
-        )
+    if isinstance(wanted, list) and wanted and all(isinstance(item, Mapping) and "name" in item for item in wanted):
+        # A list of named items is merged by the API server: others may stand beside those that we ask for.
+        named = {item.get("name"): item for item in live or () if isinstance(item, Mapping)}
+        return all(_contains(named.get(item["name"]), item) for item in wanted)
     return json.dumps(live, sort_keys=True) == json.dumps(wanted, sort_keys=True)

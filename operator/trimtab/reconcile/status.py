@@ -46,7 +46,7 @@ class Report:
     """Everything that a status is made of. Parts that could not be gathered are None."""
 
     deployment: LLMDeployment
-    problem: Problem | None = None
+    problem: Problem | None = None  # without a state: it kept everything else from being looked at
     state: RolloutState | None = None
     rollout: Mapping[str, Any] | None = None  # the serialised state
     attempts: Sequence[Mapping[str, Any]] = ()
@@ -66,11 +66,11 @@ def status_of(report: Report, now: float) -> dict[str, Any]:
         "conditions": _conditions(report, before.get("conditions") or [], now),
         "summary": summary(report),
     }
-    if report.problem is not None:
+    state = report.state
+    if report.problem is not None and state is None:
         # What was known stays visible beside the problem; nothing else has been looked at.
         kept = {key: value for key, value in before.items() if key not in status}
         return {**kept, **status, "phase": before.get("phase") or "Blocked", "reason": report.problem.reason.value}
-    state = report.state
     if state is not None:
         status["phase"] = state.phase.value
         status["reason"] = _reason(report, state).value
@@ -95,7 +95,8 @@ def status_of(report: Report, now: float) -> dict[str, Any]:
         status["plan"] = report.plan_name
     if report.snapshot is not None and state is not None and state.stable is not None:
         status["measured"] = measured(report.snapshot.revision(state.stable.revision))
-    return without_empty_maps(status)
+    cleaned: dict[str, Any] = without_empty_maps(status)
+    return cleaned
 
 
 def without_empty_maps(value: Any) -> Any:
@@ -109,6 +110,8 @@ def without_empty_maps(value: Any) -> Any:
 
 
 def _reason(report: Report, state: RolloutState) -> Reason:
+    if report.problem is not None:
+        return report.problem.reason
     if report.deployment.spec.suspend:
         return Reason.SUSPENDED
     if report.deployment.paused:
@@ -219,11 +222,12 @@ _Row = tuple[str, bool | None, Reason, str]
 
 
 def _judged(report: Report) -> list[_Row]:
-    if report.problem is not None:
-        return [("Ready", False, report.problem.reason, report.problem.message)]
     rows: list[_Row] = []
-    if report.state is not None:
+    if report.problem is not None:
+        rows.append(("Ready", False, report.problem.reason, report.problem.message))
+    elif report.state is not None:
         rows.append(_ready(report, report.state))
+    if report.state is not None:
         rows.append(_progressing(report.state))
     if report.snapshot is not None:
         rows.append(_metrics(report.snapshot))
@@ -235,10 +239,11 @@ def _judged(report: Report) -> list[_Row]:
 
 
 def _ready(report: Report, state: RolloutState) -> _Row:
+    revisions = (report.revisions or {}).values()
+    serving = sum(facts.ready for facts in revisions)
     wanted = report.deployment.spec.replicas
-    serving = sum(facts.ready for facts in (report.revisions or {}).values())
     if report.deployment.adopted:
-        wanted = min(facts.desired for facts in (report.revisions or {}).values()) if report.revisions else 0
+        wanted = sum(facts.desired for facts in revisions if not facts.owned)
     if state.phase is Phase.STARTING or serving < wanted:
         message = f"{serving} of {wanted} pods are ready. {state.holding}".strip()
         return ("Ready", False, Reason.STARTING, message)
