@@ -53,8 +53,8 @@ def _trouble(status: Object, containers: Sequence[Object], ready: bool) -> tuple
             return PodTrouble.CONFIG_ERROR, _sentence(f"{reason}: {waiting.get('message') or ''}")
     for container in containers:
         if _oom_kills(container):
-            words = last_words(container) or "the container was killed for using more memory than its limit"
-            return PodTrouble.OOM_KILLED, _sentence(f"OOMKilled: {words}")
+            limit = "killed for using more memory than its limit"
+            return PodTrouble.OOM_KILLED, _sentence(f"{limit} ({last_words(container)})")
     for container in containers:
         if _is_crashing(container):
             return PodTrouble.CRASH_LOOP, last_words(container)
