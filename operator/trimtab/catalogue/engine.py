@@ -90,6 +90,17 @@ class EngineCatalogue:
         values = {name: knob.default(parsed, find_device(device)) for name, knob in self.knobs(version).items()}
         return {name: value for name, value in values.items() if value is not None}
 
+    def effective(
+        self, version: str, device: str, config: EngineConfig, arguments: Sequence[str] = ()
+    ) -> Mapping[str, KnobValue]:
+        """What holds on a pod: the user's arguments over `config` over the engine's defaults, where each is known."""
+        values = {**self.defaults(version, device), **config}
+        for name, value in self.set_by_arguments(version, arguments).items():
+            values.pop(name, None)
+            if value is not None:
+                values[name] = value
+        return values
+
     def flags(self, version: str, config: EngineConfig) -> tuple[str, ...]:
         """The command line tokens for `config`, in the order of the knobs' names.
 

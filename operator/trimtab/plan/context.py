@@ -38,14 +38,12 @@ class Context:
     workload: Workload
     knobs: Mapping[str, Knob]
     defaults: Mapping[str, KnobValue]
+    effective: Mapping[str, KnobValue]
     by_arguments: Mapping[str, KnobValue | None]
 
     def value(self, knob: str) -> KnobValue | None:
-        """The effective value: the user's arguments, then the configuration, then the engine's default."""
-        if knob in self.by_arguments:
-            return self.by_arguments[knob]
-        set_ = self.request.config.get(knob)
-        return self.defaults.get(knob) if set_ is None else set_
+        """The effective value, or None where it is not known."""
+        return self.effective.get(knob)
 
     def number(self, knob: str) -> int | None:
         value = self.value(knob)

@@ -96,6 +96,7 @@ def _context(request: PlanRequest, catalogue: EngineCatalogue, workload: Workloa
         workload=workload,
         knobs=catalogue.knobs(request.version),
         defaults=catalogue.defaults(request.version, request.device),
+        effective=catalogue.effective(request.version, request.device, request.config, request.arguments),
         by_arguments=catalogue.set_by_arguments(request.version, request.arguments),
     )
 

@@ -271,6 +271,13 @@ def test_what_a_person_sets_by_argument_is_found_in_every_spelling() -> None:
     }
 
 
+def test_the_effective_value_is_the_argument_then_the_configuration_then_the_default() -> None:
+    config = EngineConfig({"maxNumSeqs": 8, "blockSize": 64})
+    values = engine().effective("0.32.0", "cpu", config, ["--max-num-seqs", "4", "--max-num-batched-tokens=auto"])
+    assert values["maxNumSeqs"] == 4 and values["blockSize"] == 64 and values["enablePrefixCaching"] is True
+    assert "maxNumBatchedTokens" not in values  # set, to something that is not understood
+
+
 def test_the_registry_is_sorted_and_complete() -> None:
     assert list(ENGINES) == sorted(ENGINES) == ["sglang", "tgi", "vllm"]
     assert find_engine("unheard-of") is None

@@ -180,7 +180,7 @@ def limits(config: EngineConfig, device: str = "cpu", engine: str = "vllm", vers
     """What the shell would pass: the configuration over the engine's defaults."""
     catalogue = find_engine(engine)
     assert catalogue is not None
-    values = {**catalogue.defaults(version, device), **config}
+    values = catalogue.effective(version, device, config)
 
     def whole(name: str) -> int | None:
         value = values.get(name)

@@ -24,6 +24,8 @@ from trimtab.plan.rules import (
 from trimtab.plan.wording import number, percent, seconds
 
 _FULL: Final = 0.85  # of the slots: the mean over a window dips while requests come and go
+# Of one slot: it is empty while it changes hands, which a gauge that is read now and then can show for half the readings.
+_HANDED_OVER: Final = 0.5
 _SPREAD: Final = (0.6, 1.2)  # interval of a batching effect, as parts of its distance from no change
 _MORE: Final = "Run more sequences at once"
 _FEWER: Final = "Run fewer sequences at once"
@@ -60,7 +62,7 @@ def _more_sequences(context: Context) -> Iterator[Optimization | Rejected]:
         return
     if slots is None:
         yield Rejected(_MORE, f"The limit of running sequences is not known for {context.catalogue.title} here.")
-    elif load.running < _FULL * slots:
+    elif load.running < _FULL * slots - _HANDED_OVER:
         yield Rejected(
             _MORE,
             f"Only {number(load.running)} of {slots} slots run, so another limit than this one holds requests back.",
