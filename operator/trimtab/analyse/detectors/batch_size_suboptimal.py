@@ -9,6 +9,8 @@ from trimtab.model.reading import Known
 from trimtab.model.slo import Latency
 
 _FULL = 0.85  # a batch counts as full: the mean over a window dips while requests come and go
+# Of one slot, which is empty while it changes hands: a gauge that is read now and then may show that half of the time.
+_HANDED_OVER = 0.5
 _MEMORY_FREE = 0.5
 
 
@@ -18,22 +20,17 @@ def detect(signals: Signals) -> Bottleneck | None:
 
 
 def _too_small(signals: Signals) -> Bottleneck | None:
-    running, waiting, usage, fill = (
-        signals.running_per_pod,
-        signals.waiting_per_pod,
-        signals.kv_usage,
-        signals.batch_fill,
-    )
+    running, waiting, usage = signals.running_per_pod, signals.waiting_per_pod, signals.kv_usage
     slots = signals.limits.max_num_seqs
     if (
         slots is None
         or not isinstance(running, Known)
         or not isinstance(waiting, Known)
         or not isinstance(usage, Known)
-        or not isinstance(fill, Known)
     ):
         return None
-    if fill.value < _FULL or waiting.value < 1.0 or usage.value >= _MEMORY_FREE:
+    full = running.value >= _FULL * slots - _HANDED_OVER
+    if not full or waiting.value < 1.0 or usage.value >= _MEMORY_FREE:
         return None
     pressure = waiting.value / slots
     severity = Severity.CRITICAL if pressure >= 4 else Severity.HIGH if pressure >= 1 else Severity.MEDIUM

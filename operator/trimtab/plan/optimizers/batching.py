@@ -24,7 +24,7 @@ from trimtab.plan.rules import (
 from trimtab.plan.wording import number, percent, seconds
 
 _FULL: Final = 0.85  # of the slots: the mean over a window dips while requests come and go
-# Of one slot: it is empty while it changes hands, which a gauge that is read now and then can show for half the readings.
+# Of one slot, which is empty while it changes hands: a gauge that is read now and then may show that half of the time.
 _HANDED_OVER: Final = 0.5
 _SPREAD: Final = (0.6, 1.2)  # interval of a batching effect, as parts of its distance from no change
 _MORE: Final = "Run more sequences at once"
