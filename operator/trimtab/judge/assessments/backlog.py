@@ -27,6 +27,8 @@ def queued_requests(request: JudgeRequest) -> Verdict | None:
         return None if waiting.why is Why.NOT_EXPORTED else unreadable("The canary's queue", waiting)
     pods = max(1, len(request.canary.ready_pods))
     wait, stable_wait = _wait(request.canary, request.elapsed), _wait(request.stable, request.elapsed)
+    if stable_wait is None:
+        stable_wait = request.before.get("stable.expectedWait")
     if wait is None:
         return None  # the assessment of traffic says why
     evidence = {"canary.waiting": waiting.value, "canary.expectedWait": wait}

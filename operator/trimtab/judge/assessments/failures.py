@@ -26,11 +26,11 @@ def error_share(request: JudgeRequest) -> Verdict | None:
         return unknown(Reason.NO_TRAFFIC, "No finished request whose errors could be counted yet.")
     share = failed.value / count
     lower, _ = share_bounds(share, count)
-    stable = _stable_share(request.stable, request.elapsed)
+    stable = _stable_share(request.stable, request.elapsed) or _before(request)
     evidence = {"canary.errorShare": share}
     numbers = f"{failed.value:.0f} errors in {count:.0f} requests ({percent(share)})"
     if stable is not None:
-        evidence["stable.errorShare"] = stable[0]
+        evidence["stable.errorShare"], evidence["stable.requests"] = stable
         numbers += f", stable {percent(stable[0])} of {stable[1]:.0f}"
     if count >= _FEWEST and (because := _too_many(request, lower, stable)) is not None:
         return bad(because[0], f"{numbers}; {because[1]}.", evidence)
@@ -74,6 +74,12 @@ def _tolerable(
     if share > allowed:
         return unknown(Reason.TOO_FEW_SAMPLES, f"{numbers}; too close to call.", evidence)
     return good(Reason.WITHIN_SLO, f"{numbers}.", evidence)
+
+
+def _before(request: JudgeRequest) -> tuple[float, float] | None:
+    """What the verdict that promoted had measured of stable."""
+    share, count = request.before.get("stable.errorShare"), request.before.get("stable.requests")
+    return None if share is None or count is None else (share, count)
 
 
 def _stable_share(view: RevisionView, elapsed: float) -> tuple[float, float] | None:
