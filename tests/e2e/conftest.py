@@ -27,6 +27,8 @@ __all__ = ["audit_log", "cluster", "helm", "image", "kubeconfig", "kubectl"]
 
 # Few clients with short requests keep the emulator and the load generator well below two cores.
 LOAD = Load(clients=16, prompt_tokens="64", output_tokens="32")
+_RUN = uuid.uuid4().hex[:6]
+_PURPOSES = ("prometheus", "acts", "crashes", "input", "deleted", "adopted", "vllm")
 
 
 @pytest.fixture(scope="session")
@@ -41,7 +43,8 @@ def spaces(access: Access) -> Iterator[Callable[[str], str]]:
     made: list[str] = []
 
     def make(purpose: str) -> str:
-        name = f"e2e-{purpose}-{uuid.uuid4().hex[:6]}"
+        assert purpose in _PURPOSES, f"{purpose!r} is not in _PURPOSES"
+        name = f"e2e-{purpose}-{_RUN}"
         access.handle.apply(yaml.safe_dump({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}))
         made.append(name)
         return name
@@ -64,7 +67,9 @@ def operator(
     """The operator from its chart; with TRIMTAB_E2E_OPERATOR=process a process of this machine, for working on it."""
     if os.environ.get("TRIMTAB_E2E_OPERATOR") == "process":
         log = Path(os.environ.get("TRIMTAB_E2E_LOG") or tmp_path_factory.mktemp("operator") / "operator.log")
-        with operators.on_this_machine(access, prometheus.url, log) as running:
+        # It keeps to its own, because an installed operator may be at work beside it.
+        own = ",".join(f"e2e-{purpose}-{_RUN}" for purpose in _PURPOSES)
+        with operators.on_this_machine(access, prometheus.url, log, {"TRIMTAB_NAMESPACES": own}) as running:
             yield running
         return
     yield operators.install(access, image("operator"), prometheus.url)

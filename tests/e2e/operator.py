@@ -25,7 +25,6 @@ RELEASE = "trimtab"
 CHART = REPOSITORY / "charts" / "trimtab"
 CRDS = REPOSITORY / "crds"
 SELECTOR = "app.kubernetes.io/name=trimtab,app.kubernetes.io/instance=trimtab"
-LEASE = "trimtab"
 
 
 class Operator(Protocol):
@@ -34,6 +33,10 @@ class Operator(Protocol):
     @property
     def user(self) -> str:
         """Whom the API server takes it for, as in the audit log."""
+
+    @property
+    def lease(self) -> str:
+        """The name of its Lease."""
 
     def kill(self) -> None:
         """Ends it at once, as a machine that fails does; it comes back by itself."""
@@ -51,6 +54,10 @@ class InCluster:
     @property
     def user(self) -> str:
         return f"system:serviceaccount:{NAMESPACE}:{RELEASE}"
+
+    @property
+    def lease(self) -> str:
+        return RELEASE
 
     def kill(self) -> None:
         self.access.handle.kubectl(
@@ -110,7 +117,11 @@ class OnThisMachine:
 
     @property
     def user(self) -> str:
-        return "kubernetes-admin"
+        return "trimtab-admin"
+
+    @property
+    def lease(self) -> str:
+        return "e2e"
 
     def start(self) -> None:
         """Starts it."""
@@ -122,6 +133,7 @@ class OnThisMachine:
             "PYTHONPATH": str(REPOSITORY / "operator"),
             "TRIMTAB_PROMETHEUS_URL": self.prometheus_url,
             "TRIMTAB_LEASE_NAMESPACE": NAMESPACE,
+            "TRIMTAB_LEASE_NAME": self.lease,
             "POD_NAME": f"process-{os.getpid()}",
             **self.environment,
         }
@@ -149,12 +161,14 @@ class OnThisMachine:
 
 
 @contextlib.contextmanager
-def on_this_machine(access: Access, prometheus_url: str, log: Path) -> Iterator[OnThisMachine]:
-    """The operator as a process, with the CRDs applied."""
+def on_this_machine(
+    access: Access, prometheus_url: str, log: Path, environment: Mapping[str, str]
+) -> Iterator[OnThisMachine]:
+    """The operator as a process under a lease of its own, with the CRDs applied."""
     for crd in sorted(CRDS.glob("*.yaml")):
         access.handle.kubectl("apply", "--server-side", "--force-conflicts", f"--filename={crd}")
     access.handle.apply(yaml.safe_dump({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}))
-    running = OnThisMachine(access.handle, prometheus_url, log)
+    running = OnThisMachine(access.handle, prometheus_url, log, environment)
     running.start()
     try:
         yield running

@@ -14,7 +14,7 @@ import pytest
 from tests.cluster.audit import AuditLog
 from tests.e2e.conftest import LOAD
 from tests.e2e.loadgen import Window
-from tests.e2e.operator import LEASE, Operator
+from tests.e2e.operator import Operator
 from tests.e2e.prometheus import PrometheusProxy
 from tests.e2e.scenario import Scenario, Trial
 from tests.e2e.view import Attempt, View
@@ -149,9 +149,9 @@ def test_steady_traffic_leads_to_no_write_but_the_lease(
     time.sleep(2 * scenario.service.window_seconds)  # the windows that still hold the last trial
     since = audit_log.now()
     time.sleep(6 * scenario.service.interval_seconds)
-    writes = [write for write in audit_log.writes(since=since, user=operator.user) if write.agent != "kubectl"]
+    writes = audit_log.writes(since=since, user=operator.user, agent="trimtab")
     assert writes, "the audit log holds not even the lease's renewal"
-    assert [write.what for write in writes if (write.resource, write.name) != ("leases", LEASE)] == []
+    assert [write.what for write in writes if (write.resource, write.name) != ("leases", operator.lease)] == []
 
 
 @pytest.mark.parametrize(
