@@ -16,7 +16,7 @@ from typing import Any
 from tests.testkit.running import free_port
 
 PROGRAM = "/usr/bin/prometheus"
-SCRAPE_SECONDS = 1
+INTERVAL = "250ms"
 
 
 class RealPrometheus:
@@ -31,7 +31,7 @@ class RealPrometheus:
         (directory / "prometheus.json").write_text(
             json.dumps(
                 {
-                    "global": {"scrape_interval": f"{SCRAPE_SECONDS}s", "scrape_timeout": f"{SCRAPE_SECONDS}s"},
+                    "global": {"scrape_interval": INTERVAL, "scrape_timeout": INTERVAL},
                     "scrape_configs": [
                         {
                             "job_name": "pods",
