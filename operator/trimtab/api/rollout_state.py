@@ -141,9 +141,7 @@ def _decision_to(decision: Decision | None) -> dict[str, Any] | None:
 def _decision_from(held: status.DecisionStatus | None) -> Decision | None:
     if held is None:
         return None
-    return Decision(
-        Reason(held.outcome), Reason(held.reason), held.message, from_rfc3339(held.at), dict(held.evidence)
-    )
+    return Decision(Reason(held.outcome), Reason(held.reason), held.message, from_rfc3339(held.at), dict(held.evidence))
 
 
 def _stable_to(stable: Stable | None) -> dict[str, Any] | None:

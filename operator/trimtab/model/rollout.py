@@ -190,7 +190,7 @@ class RolloutFacts:
 class EnsureRevision:
     """A workload for this configuration exists with this many replicas.
 
-    Replicas None: whoever owns them decides, and a number that we set earlier stays until another writer owns the field.
+    Replicas None: whoever owns them decides; a number that we set earlier stays until another writer owns the field.
     Never asked for the stable revision of an adopted target, which is the user's workload.
     """
 

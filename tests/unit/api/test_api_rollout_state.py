@@ -42,7 +42,7 @@ STABLE = rollout_state_to(
         ({**STABLE, "phase": "Dancing"}, "phase"),
         ({**STABLE, "since": "yesterday"}, "yesterday"),
         ({**STABLE, "canaryWeight": 10}, "canaryWeight"),
-        ({**STABLE, "stable": {"revision": "abc"}}, "stable.config"),
+        ({**STABLE, "stable": {"revision": "abc"}}, "stable.template"),
         ({**STABLE, "stable": {**STABLE["stable"], "config": {"maxNumSeqs": "many"}}}, "maxNumSeqs"),
         ({"phase": "Stable"}, "since"),
         ("Stable", "rollout"),
