@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 from hypothesis import HealthCheck, given, settings
@@ -83,8 +84,7 @@ def pods(draw: st.DrawFn) -> Pod:
             max_size=2,
         )
     )
-    pod.changes.update(wild)
-    return pod
+    return replace(pod, changes={**pod.changes, **wild})
 
 
 @st.composite
@@ -263,6 +263,4 @@ def check(plan: Plan, request: PlanRequest) -> None:
 
 
 def replaced(request: PlanRequest, **changes: Any) -> PlanRequest:
-    from dataclasses import replace
-
     return replace(request, **changes)

@@ -18,6 +18,7 @@ class Workload:
     pods: int
     running: float
     waiting: float
+    busiest: float  # running and waiting on the pod that has most
     request_rate: float | None
     kv_usage: float | None  # of the fullest pod
     kv_capacity: float | None  # tokens, of the smallest pod
@@ -74,6 +75,7 @@ def read(snapshot: Snapshot, stable: str) -> Workload | Unknown:
         pods=len(view.ready_pods),
         running=_mean(running) or 0.0,
         waiting=_mean(waiting) or 0.0,
+        busiest=max((here + there for here, there in zip(running, waiting, strict=True)), default=0.0),
         request_rate=_mean(requests),
         kv_usage=max(_all(view, lambda m: m.kv_usage), default=None),
         kv_capacity=min(_all(view, lambda m: m.kv_capacity_tokens), default=None),

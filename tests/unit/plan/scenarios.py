@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -80,7 +80,7 @@ class Pod:
     preemptions_per_second: float = 0.0
     errors_per_second: float = 0.0
     memory_bytes: float = 2.7e9
-    changes: dict[str, Reading[Any]] = field(default_factory=dict)
+    changes: Mapping[str, Reading[Any]] = field(default_factory=dict)
 
     def metrics(self) -> PodMetrics:
         requests = self.requests_per_second * WINDOW

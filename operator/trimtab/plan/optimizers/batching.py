@@ -98,7 +98,7 @@ def _grown(
     context: Context, causes: tuple[BottleneckKind, ...], slots: int, room: int | None, model: BatchModel
 ) -> Optimization | Rejected:
     load = context.workload
-    want = power_of_two_at_least(load.demand * BURST)
+    want = power_of_two_at_least(max(load.demand * BURST, load.busiest))
     while want > 2 * slots and model.throughput_ratio(want) < LEAST_DOUBLING_GAIN * model.throughput_ratio(want / 2):
         want //= 2
     if room is not None:
