@@ -40,7 +40,7 @@ from trimtab.model.snapshot import ObservedPod, PodMetrics, RevisionView, Snapsh
 from trimtab.model.verdict import Verdict
 from trimtab.observe.gather import Target
 from trimtab.reconcile import adoption, planning, status
-from trimtab.reconcile.limits import device_of, limits_of
+from trimtab.reconcile.limits import limits_of
 from trimtab.reconcile.memory import Key
 from trimtab.reconcile.perform import TemplateLostError, perform, performing_failed
 from trimtab.reconcile.spec_checks import Problem, Subject, problem_of
@@ -296,7 +296,7 @@ def _diagnose(facts: Facts) -> Health:
     stable = facts.state.stable
     revision = stable.revision if stable is not None else facts.user.revision
     config = stable.config if stable is not None else facts.user.config
-    limits = limits_of(facts.engine, facts.deployment.spec.engine.version, device_of(facts.deployment), config)
+    limits = limits_of(facts.engine, facts.deployment, config)
     return diagnose(facts.snapshot, slo_of(facts.deployment.spec), revision, limits)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from trimtab.analyse import Limits
 from trimtab.api.v1alpha1 import LLMDeployment
 from trimtab.catalogue import EngineCatalogue
@@ -14,9 +16,12 @@ def device_of(deployment: LLMDeployment) -> str:
     return "cpu" if accelerator is None else accelerator.type or "gpu"
 
 
-def limits_of(engine: EngineCatalogue, version: str, device: str, config: EngineConfig) -> Limits:
-    """The limits of a configuration, as far as they are known."""
-    values: dict[str, KnobValue] = {**engine.defaults(version, device), **config}
+def limits_of(engine: EngineCatalogue, deployment: LLMDeployment, config: EngineConfig) -> Limits:
+    """The limits of a configuration on a pod, as far as they are known: the user's own arguments win over it."""
+    spec = deployment.spec.engine
+    values: Mapping[str, KnobValue | None] = engine.effective(
+        spec.version, device_of(deployment), config, spec.args or ()
+    )
 
     def number(knob: str) -> int | None:
         value = values.get(knob)

@@ -81,6 +81,8 @@ async def _ensure(
 ) -> None:
     live = workloads.deployments.get(action.revision)
     if live is None:
+        if action.replicas == 0:
+            return  # A Deployment is created without a number, and would begin with one pod.
         if action.template != template:
             raise TemplateLostError(
                 f"The Deployment of revision {action.revision} is gone, and the spec describes other pods since."
