@@ -44,7 +44,7 @@ async def test_callers_of_one_group_share_a_read_and_each_gets_its_own_result() 
 async def test_groups_are_read_apart() -> None:
     read = Reader()
     batches = _coalescer(read)
-    assert await asyncio.gather(batches.get("a", "one"), batches.get("b", "three")) == [3, 5]
+    assert tuple(await asyncio.gather(batches.get("a", "one"), batches.get("b", "three"))) == (3, 5)
     assert sorted(read.batches) == [("a", ("one",)), ("b", ("three",))]
 
 
@@ -57,7 +57,7 @@ async def test_a_caller_that_comes_while_a_batch_is_read_opens_the_next_one() ->
     second = asyncio.create_task(batches.get("words", "three"))
     await read.began.acquire()
     read.may_answer.set()
-    assert await asyncio.gather(first, second) == [3, 5]
+    assert (await first, await second) == (3, 5)
     assert read.batches == [("words", ("one",)), ("words", ("three",))]
 
 

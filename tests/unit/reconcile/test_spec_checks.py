@@ -35,7 +35,7 @@ def _sibling(name: str, uid: str, created: str, adopts: str | None = "web") -> d
 
 OLDER = _sibling("first", "uid-0", "2026-01-01T00:00:00Z")
 YOUNGER = _sibling("third", "uid-3", "2026-01-03T00:00:00Z")
-OURS = {"ownerReferences": [{"kind": "LLMDeployment", "name": "other", "uid": "uid-9"}]}
+OURS = [{"kind": "LLMDeployment", "name": "other", "uid": "uid-9"}]
 
 GOOD = {
     "an owned deployment": _subject(owned()),
@@ -106,7 +106,7 @@ BAD: dict[str, tuple[Subject, Reason, tuple[str, ...]]] = {
         ("'twin'",),
     ),
     "a target that an LLMDeployment owns": (
-        _subject(adopting(), target(**OURS)),
+        _subject(adopting(), target(ownerReferences=OURS)),
         Reason.TARGET_CONFLICT,
         ("'web'", "'other'", "of your own"),
     ),

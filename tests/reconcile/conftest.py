@@ -1,0 +1,78 @@
+"""The real API server for the tests of this directory, with the resources' definitions applied."""
+
+from __future__ import annotations
+
+import copy
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from typing import Any
+
+import pytest
+
+from tests.cluster.fixtures import REPOSITORY, audit_log, cluster
+from tests.cluster.handle import Handle
+from trimtab.api.v1alpha1 import LLMDeployment
+from trimtab.kube.client import Kube
+from trimtab.kube.kinds import LLM_DEPLOYMENTS
+
+__all__ = ["audit_log", "cluster", "kube", "make", "namespace", "resources"]
+
+Make = Callable[..., Awaitable[LLMDeployment]]
+
+# No node is for it: its pods stay pending, and what is written is all that these tests look at.
+OWNED: dict[str, Any] = {
+    "model": {"name": "m75", "source": "/models/m75"},
+    "engine": {
+        "name": "vllm",
+        "version": "0.32.0",
+        "image": "trimtab.local/not-there:0",
+        "imagePullPolicy": "Never",
+        "config": {"maxNumSeqs": 2},
+    },
+    "resources": {"requests": {"cpu": "1m", "memory": "1Mi"}},
+    "pod": {"nodeSelector": {"example.com/nowhere": "true"}},
+    "replicas": 2,
+    "tuning": {"mode": "Observe"},
+}
+ADOPTED: dict[str, Any] = {
+    "model": {"name": "m75"},
+    "engine": {"name": "vllm", "version": "0.32.0"},
+    "targetRef": {"name": "web", "container": "vllm"},
+    "tuning": {"mode": "Observe"},
+}
+
+
+@pytest.fixture(scope="session")
+def resources(cluster: Handle) -> Handle:
+    """The cluster, with the CRDs of this checkout."""
+    for crd in sorted((REPOSITORY / "crds").glob("*.yaml")):
+        cluster.kubectl("apply", "--server-side", "--force-conflicts", f"--filename={crd}")
+    cluster.kubectl("wait", "--for=condition=Established", "--timeout=60s", "crd/llmdeployments.trimtab.dev")
+    return cluster
+
+
+@pytest.fixture
+def namespace(resources: Handle) -> Iterator[str]:
+    """A namespace for one test; nobody waits for its end."""
+    name = f"test-{uuid.uuid4().hex[:8]}"
+    resources.kubectl("create", "namespace", name)
+    yield name
+    resources.kubectl("delete", "namespace", name, "--wait=false")
+
+
+@pytest.fixture
+async def kube(resources: Handle) -> AsyncIterator[Kube]:
+    """Our client as the administrator, always allowed to write."""
+    async with Kube.connect(resources.kubeconfig, guard=lambda: True) as client:
+        yield client
+
+
+@pytest.fixture
+def make(kube: Kube, namespace: str) -> Make:
+    """`await make(OWNED, replicas=1)` creates the resource `chat` and gives it as the API server has it."""
+
+    async def create(base: dict[str, Any], **spec: Any) -> LLMDeployment:
+        body = {"metadata": {"name": "chat", "namespace": namespace}, "spec": {**copy.deepcopy(base), **spec}}
+        return LLMDeployment.model_validate(await kube.create(LLM_DEPLOYMENTS, body))
+
+    return create

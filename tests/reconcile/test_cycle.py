@@ -1,0 +1,268 @@
+"""Whole cycles against the real API server, with a Prometheus that nobody can reach: what is written, and how often."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from tests.reconcile.conftest import ADOPTED, OWNED, Make
+from trimtab.api.names import revision_name
+from trimtab.api.v1alpha1 import ROLLBACK, LLMDeployment
+from trimtab.config import Settings
+from trimtab.kube.client import Kube
+from trimtab.kube.events import Events
+from trimtab.kube.kinds import DEPLOYMENTS, LLM_DEPLOYMENTS, PODS, SERVICES
+from trimtab.model.config import EngineConfig
+from trimtab.observe.prometheus import Prometheus
+from trimtab.reconcile.cycle import cycle
+from trimtab.reconcile.memory import Key, Memory
+from trimtab.reconcile.metrics import MetricsReader
+from trimtab.reconcile.world import World
+from trimtab.render import template_hash
+from trimtab.telemetry.metrics import Metrics
+
+pytestmark = pytest.mark.cluster
+
+LONG_AGO = "2026-01-01T00:00:00Z"
+
+
+class Clock:
+    """Seconds since the epoch; `tick` is one evaluation interval."""
+
+    def __init__(self) -> None:
+        self.now = 1_790_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Operator:
+    """Calls `cycle` for the resource `chat`, an interval after another; `forget` is a restart of the process."""
+
+    def __init__(self, world: World, clock: Clock, namespace: str) -> None:
+        self.world = world
+        self.clock = clock
+        self.key = Key(namespace, "chat")
+
+    async def once(self) -> float | None:
+        self.clock.now += 15.0
+        return await cycle(self.key, self.world)
+
+    async def resource(self) -> dict[str, Any]:
+        found = await self.world.kube.get(LLM_DEPLOYMENTS, *self.key)
+        assert found is not None
+        return found
+
+    async def condition(self, kind: str) -> dict[str, Any]:
+        conditions = (await self.resource())["status"]["conditions"]
+        return dict(next(item for item in conditions if item["type"] == kind))
+
+    async def writes(self, cycles: int = 4) -> list[tuple[str, str]]:
+        """What the next cycles write, but for events."""
+        before = self.world.kube.writes.copy()
+        for _ in range(cycles):
+            await self.once()
+        made = self.world.kube.writes - before
+        return sorted(what for what in made.elements() if what[1] != "Event")
+
+    async def patch(self, body: dict[str, Any]) -> None:
+        await self.world.kube.merge_patch(LLM_DEPLOYMENTS, *self.key, body)
+
+    async def persist(self, **rollout: Any) -> None:
+        """What an earlier process left in the status."""
+        status = {"rollout": {"since": LONG_AGO, "startedAt": LONG_AGO, **rollout}}
+        metadata = {"namespace": self.key.namespace, "name": self.key.name}
+        body = {"metadata": metadata, "status": status}
+        await self.world.kube.apply(LLM_DEPLOYMENTS, body, force=True, subresource="status")
+
+
+@pytest.fixture
+async def operator(kube: Kube, namespace: str) -> AsyncIterator[Operator]:
+    clock = Clock()
+    async with Prometheus("http://127.0.0.1:1") as prometheus:
+        world = World(
+            settings=Settings(prometheus_url="http://127.0.0.1:1"),
+            kube=kube,
+            events=Events(kube),
+            metrics_reader=MetricsReader(prometheus, clock),
+            telemetry=Metrics(),
+            now=clock,
+            memory=Memory(),
+        )
+        yield Operator(world, clock, namespace)
+
+
+async def test_the_first_revision_is_created_as_the_spec_asks_and_then_nothing_is_written(
+    operator: Operator, make: Make
+) -> None:
+    deployment = await make(OWNED)
+    await operator.once()
+    revision = revision_name(EngineConfig({"maxNumSeqs": 2}), template_hash(deployment))
+    live = await operator.world.kube.get(DEPLOYMENTS, operator.key.namespace, f"chat-{revision}")
+    assert live is not None
+    assert live["spec"]["replicas"] == 2
+    assert (await operator.resource())["status"]["phase"] == "Starting"
+    await operator.writes()  # pods are created and found to fit nowhere
+    assert await operator.writes() == []
+
+
+async def test_a_suspended_resource_creates_nothing(operator: Operator, make: Make) -> None:
+    await make(OWNED, suspend=True)
+    await operator.once()
+    assert await operator.world.kube.list(DEPLOYMENTS, operator.key.namespace) == []
+    assert "suspended" in (await operator.resource())["status"]["summary"]
+
+
+async def test_what_the_api_server_refuses_is_said_once_and_recovers_by_itself(operator: Operator, make: Make) -> None:
+    wrong = [{"key": "gpu", "operator": "Exists", "value": "yes"}]
+    await make(OWNED, pod={"tolerations": wrong})
+    await operator.once()
+    ready = await operator.condition("Ready")
+    assert (ready["status"], ready["reason"]) == ("False", "InvalidSpec")
+    assert "tolerations" in ready["message"]
+    status = (await operator.resource())["status"]
+    assert status["reason"] == "InvalidSpec"
+    assert status["rollout"]["stable"], "the state was persisted before its actions were tried"
+    assert await operator.writes() == [], "nothing is written while nothing changes"
+    await operator.patch({"spec": {"pod": {"tolerations": [{"key": "gpu", "operator": "Exists"}]}}})
+    await operator.once()
+    ready = await operator.condition("Ready")
+    assert (ready["status"], ready["reason"]) == ("False", "Starting")
+    assert len(await operator.world.kube.list(DEPLOYMENTS, operator.key.namespace)) == 1
+
+
+async def test_a_restarted_operator_says_the_same_after_one_look(operator: Operator, make: Make) -> None:
+    await make(OWNED, pod={"tolerations": [{"key": "gpu", "operator": "Exists", "value": "yes"}]})
+    await operator.once()
+    operator.world.memory.forget(operator.key)
+    await operator.once()
+    assert (await operator.condition("Ready"))["reason"] == "InvalidSpec"
+    assert await operator.writes() == []
+
+
+async def _adopted(operator: Operator, make: Make, kube: Kube) -> tuple[LLMDeployment, str, str]:
+    """A target whose arguments Argo CD owns, adopted: the resource, and the revisions that run and are planned."""
+    namespace = operator.key.namespace
+    engine = {"name": "vllm", "image": "trimtab.local/not-there:0", "args": ["/models/m75", "--max-num-seqs", "1"]}
+    template = {
+        "metadata": {"labels": {"app": "web"}},
+        "spec": {"containers": [engine], "nodeSelector": {"example.com/nowhere": "true"}},
+    }
+    body = {
+        "metadata": {"name": "web", "namespace": namespace},
+        "spec": {"replicas": 1, "selector": {"matchLabels": {"app": "web"}}, "template": template},
+    }
+    await kube.apply(DEPLOYMENTS, body, force=False, manager="argocd-controller")
+    deployment = await make(ADOPTED)
+    await operator.once()
+    stable = (await operator.resource())["status"]["rollout"]["stable"]
+    planned = revision_name(EngineConfig({"maxNumSeqs": 16}), stable["template"])
+    await operator.persist(
+        phase="Promoting",
+        moved=True,
+        stable=stable,
+        userTemplate=stable["template"],
+        candidate={
+            "revision": planned,
+            "config": {"maxNumSeqs": 16},
+            "template": stable["template"],
+            "source": "Plan",
+        },
+        servedAt=LONG_AGO,
+        decision={"outcome": "Promoted", "reason": "WithinSLO", "message": "Good.", "at": LONG_AGO},
+    )
+    return deployment, str(stable["revision"]), planned
+
+
+async def test_a_field_conflict_is_a_condition_that_names_the_owner_and_no_hot_loop(
+    operator: Operator, make: Make, kube: Kube
+) -> None:
+    operator.clock.now = 1_767_225_600.0 + 30.0  # half a minute after the promotion began
+    await _adopted(operator, make, kube)
+    await operator.once()
+    ready = await operator.condition("Ready")
+    assert (ready["status"], ready["reason"]) == ("False", "FieldConflict")
+    assert "argocd-controller" in ready["message"]
+    assert await operator.writes() == []
+    target = await kube.get(DEPLOYMENTS, operator.key.namespace, "web")
+    assert target is not None
+    assert target["spec"]["template"]["spec"]["containers"][0]["args"] == ["/models/m75", "--max-num-seqs", "1"]
+
+
+async def test_a_state_that_cannot_be_read_holds_everything(operator: Operator, make: Make) -> None:
+    """The schema refuses nonsense, so what is left is a word that another version of the operator has written."""
+    deployment = await make(OWNED)
+    template = template_hash(deployment)
+    stable = {"revision": "aaaa1111", "config": {"maxNumSeqs": 1}, "template": template}
+    decision = {"outcome": "SetAside", "reason": "SomethingNew", "message": "", "at": LONG_AGO}
+    await operator.persist(phase="Stable", stable=stable, decision=decision)
+    await operator.once()
+    ready = await operator.condition("Ready")
+    assert (ready["status"], ready["reason"]) == ("False", "InvalidSpec")
+    assert "status.rollout" in ready["message"]
+    assert (await operator.resource())["status"]["rollout"]["stable"]["revision"] == "aaaa1111", "it is kept as it is"
+    assert await operator.world.kube.list(DEPLOYMENTS, operator.key.namespace) == []
+    assert await operator.writes() == []
+
+
+async def test_a_deleted_resource_is_forgotten(operator: Operator, make: Make) -> None:
+    await make(OWNED)
+    await operator.once()
+    await operator.world.kube.delete(LLM_DEPLOYMENTS, *operator.key)
+    assert await operator.once() is None
+    assert await operator.writes() == []
+
+
+@pytest.mark.parametrize("asked", ["stable", "candidate"])
+async def test_only_a_request_to_roll_back_the_trial_itself_ends_it(operator: Operator, make: Make, asked: str) -> None:
+    """The annotation stays on the resource: one that named an earlier trial must not end a later one."""
+    deployment = await make(OWNED)
+    template = template_hash(deployment)
+    stable, wanted = EngineConfig({"maxNumSeqs": 1}), EngineConfig({"maxNumSeqs": 2})
+    revisions = {"stable": revision_name(stable, template), "candidate": revision_name(wanted, template)}
+    operator.clock.now = 1_767_225_600.0 + 30.0
+    await operator.persist(
+        phase="CanaryStarting",
+        stable={"revision": revisions["stable"], "config": dict(stable), "template": template},
+        candidate={
+            "revision": revisions["candidate"],
+            "config": dict(wanted),
+            "template": template,
+            "source": "User",
+        },
+        userConfig=dict(stable),
+        userTemplate=template,
+    )
+    await operator.patch({"metadata": {"annotations": {ROLLBACK: revisions[asked]}}})
+    await operator.once()
+    status = (await operator.resource())["status"]
+    ended = [(attempt["revision"], attempt["reason"]) for attempt in status.get("attempts") or []]
+    if asked == "candidate":
+        assert ended == [(revisions["candidate"], "RolledBackByUser")]
+        assert status["phase"] == "Stable"
+    else:
+        assert ended == []
+        assert status["phase"] == "CanaryStarting"
+
+
+async def test_the_metrics_condition_says_that_there_is_nothing_to_read_yet(operator: Operator, make: Make) -> None:
+    await make(OWNED, replicas=0)
+    await operator.once()
+    metrics = await operator.condition("MetricsAvailable")
+    assert (metrics["status"], metrics["reason"]) == ("False", "MetricsMissing")
+    assert await operator.world.kube.list(PODS, operator.key.namespace) == []
+    assert await operator.world.kube.get(SERVICES, operator.key.namespace, "chat") is not None
+
+
+async def test_an_unreachable_prometheus_is_named_and_creates_no_write_of_its_own(
+    operator: Operator, make: Make
+) -> None:
+    await make(OWNED)
+    await operator.once()
+    await operator.once()
+    await operator.once()
+    metrics = await operator.condition("MetricsAvailable")
+    assert (metrics["status"], metrics["reason"]) == ("False", "PrometheusUnreachable")
+    assert await operator.writes() == []
