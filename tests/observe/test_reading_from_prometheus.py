@@ -103,14 +103,14 @@ async def test_a_pod_that_stops_answering_becomes_unknown_although_its_samples_a
     client: Prometheus, prometheus: RealPrometheus, place: str, tmp_path: Path
 ) -> None:
     with EmulatorServer(log=tmp_path / "emulator.log") as server:
-        prometheus.scrape(f"127.0.0.1:{server.port}", namespace=place, pod="p")
-        up = f'up{{namespace="{place}"}}'
+        prometheus.scrape(f"127.0.0.1:{server.port}", namespace=place, pod="served")
+        up = f'up{{namespace="{place}",pod="served"}}'
         await until(lambda: prometheus.number(up) == 1, "the pod is scraped")
     await until(lambda: prometheus.number(up) == 0, "the pod does not answer any more")
-    got = await read(client, vllm(place, "p"))
+    got = await read(client, vllm(place, "served"))
     assert why(got.overall) is Why.STALE
-    assert why(got.pod("p").running) is Why.STALE
-    assert why(got.pod("p").request_rate) is Why.STALE
+    assert why(got.pod("served").running) is Why.STALE
+    assert why(got.pod("served").request_rate) is Why.STALE
 
 
 async def test_old_metric_names_are_read_in_the_versions_that_have_them(
@@ -125,7 +125,7 @@ async def test_old_metric_names_are_read_in_the_versions_that_have_them(
         'vllm:time_per_output_token_seconds_bucket{le="+Inf"} 0',
         "vllm:time_per_output_token_seconds_sum 0",
     )
-    await _scraped_twice(prometheus, exporter, place, "vllm:num_requests_running")
+    await _scraped_twice(prometheus, place, "vllm:num_requests_running")
     exporter.page = exporter.page.replace(" 0\n", " 8\n")
     await until(
         lambda: prometheus.number(f'vllm:request_success_total{{namespace="{place}"}}') == 8, "the counters have moved"
@@ -156,7 +156,7 @@ async def test_speculative_decoding_is_read_by_the_time_per_output_token(
         )
 
     exporter.page = page(0)
-    await _scraped_twice(prometheus, exporter, place, "vllm:num_requests_running")
+    await _scraped_twice(prometheus, place, "vllm:num_requests_running")
     exporter.page = page(100)
     moved = f'vllm:spec_decode_num_drafts_total{{namespace="{place}"}}'
     await until(lambda: prometheus.number(moved) == 100, "drafts are counted")
@@ -179,7 +179,7 @@ async def test_refusals_and_server_errors_count_as_errors_and_are_not_counted_tw
         )
 
     exporter.page = page(ended=0, failed=0, refused=0, answers=0)
-    await _scraped_twice(prometheus, exporter, place, "vllm:num_requests_running")
+    await _scraped_twice(prometheus, place, "vllm:num_requests_running")
     exporter.page = page(ended=60, failed=4, refused=30, answers=40)
     await until(
         lambda: prometheus.number(f'vllm:admission_rejections_total{{namespace="{place}"}}') == 30,
@@ -199,7 +199,7 @@ async def test_ranks_of_one_model_are_not_added_up_on_sglang(
         *(f'sglang:max_total_num_tokens{{dp_rank="{dp}",tp_rank="{tp}"}} 1000' for dp, tp in ranks),
         *(f'sglang:token_usage{{dp_rank="{dp}",tp_rank="{tp}"}} 0.{dp + 4}' for dp, tp in ranks),
     )
-    await _scraped_twice(prometheus, exporter, place, "sglang:num_running_reqs")
+    await _scraped_twice(prometheus, place, "sglang:num_running_reqs")
     target = Target(namespace=place, name="s", engine="sglang", version="0.5.23", pods=("p",))
     pod = (await read(client, target)).pod("p")
     assert known(pod.running) == 7
@@ -219,7 +219,7 @@ async def test_what_tgi_has_no_metric_for_is_not_exported(
         "tgi_batch_current_max_tokens 250",
         "tgi_batch_max_total_tokens 1000",
     )
-    await _scraped_twice(prometheus, exporter, place, "tgi_queue_size")
+    await _scraped_twice(prometheus, place, "tgi_queue_size")
     target = Target(namespace=place, name="t", engine="tgi", version="3.3.7", pods=("p",))
     pod = (await read(client, target)).pod("p")
     assert why(pod.ttft) is Why.NOT_EXPORTED
@@ -248,7 +248,7 @@ async def test_containers_and_gpus_are_read_where_they_are_scraped(
         *(f'DCGM_FI_DEV_FB_USED{{gpu="{gpu}",exported_namespace="{place}",exported_pod="p"}} 30' for gpu in (0, 1)),
         *(f'DCGM_FI_DEV_FB_FREE{{gpu="{gpu}",exported_namespace="{place}",exported_pod="p"}} 10' for gpu in (0, 1)),
     )
-    await _scraped_twice(prometheus, exporter, place, "vllm:num_requests_running")
+    await _scraped_twice(prometheus, place, "vllm:num_requests_running")
     target = Target(namespace=place, name="g", engine="vllm", version="0.32.0", pods=("p",), gpu=True)
     pod = (await read(client, target)).pod("p")
     assert known(pod.memory_bytes) == 3500
@@ -261,7 +261,7 @@ async def test_a_pod_that_exports_something_else_says_so(
     client: Prometheus, prometheus: RealPrometheus, exporter: Exporter, place: str
 ) -> None:
     exporter.page = _page("something_else 1")
-    await _scraped_twice(prometheus, exporter, place, "something_else")
+    await _scraped_twice(prometheus, place, "something_else")
     got = await read(client, vllm(place, "p"))
     assert why(got.overall) is Why.NOT_EXPORTED
 
@@ -272,7 +272,7 @@ async def test_not_a_number_is_unknown(
     exporter.page = _page(
         "vllm:num_requests_running 1", "vllm:num_requests_waiting NaN", "vllm:kv_cache_usage_perc +Inf"
     )
-    await _scraped_twice(prometheus, exporter, place, "vllm:num_requests_running")
+    await _scraped_twice(prometheus, place, "vllm:num_requests_running")
     pod = (await read(client, vllm(place, "p"))).pod("p")
     assert why(pod.waiting) is Why.NOT_A_NUMBER
     assert why(pod.kv_usage) is Why.NOT_A_NUMBER
@@ -287,7 +287,7 @@ async def test_equal_names_in_two_namespaces_are_kept_apart(
         f'vllm:num_requests_running{{namespace="{place}",pod="p"}} 1',
         f'vllm:num_requests_running{{namespace="{other}",pod="p"}} 2',
     )
-    await _scraped_twice(prometheus, exporter, place, "vllm:num_requests_running")
+    await _scraped_twice(prometheus, place, "vllm:num_requests_running")
     targets = [vllm(place, "p"), vllm(other, "p")]
     got = await read_metrics(client, targets, window=WINDOW, now=time.time())
     assert known(got[place, "service"].pod("p").running) == 1
@@ -357,7 +357,6 @@ def _page(*lines: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-async def _scraped_twice(prometheus: RealPrometheus, exporter: Exporter, place: str, metric: str) -> None:
-    prometheus.scrape(exporter.address, namespace=place, pod="p")
+async def _scraped_twice(prometheus: RealPrometheus, place: str, metric: str) -> None:
     scrapes = f'count_over_time({metric}{{namespace="{place}"}}[1m])'
     await until(lambda: (prometheus.number(scrapes) or 0) >= 2, f"{metric} is scraped twice")
