@@ -8,13 +8,23 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tests.cluster.layout import Layout
-from tests.cluster.processes import Commands, environment
+from tests.cluster.processes import Commands, environment, write_if_changed
 from tests.cluster.steps import StepError
 
 # Its mounts lie in a mount namespace and its processes in a process namespace: both vanish with the first process.
-# The run directory is a fresh memory file system, as after a reboot, which buildah's storage knows how to handle.
 _ALONE = ("unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--")
-_WITH_RUN_DIRECTORY = 'mount -t tmpfs tmpfs "$0" && exec "$@"'
+# The run directory is a fresh memory file system, as after a reboot, which buildah's storage knows how to handle. What
+# it knows about compressed layers lies in a place fixed in its source: ours is mounted there, for this process alone.
+_SET_UP = """
+mount -t tmpfs tmpfs "$0" || exit 1
+[ -d /var/lib/containers ] || made=yes
+mkdir -p /var/lib/containers && mount --bind "$1" /var/lib/containers || exit 1
+shift
+"$@"
+code=$?
+[ -z "$made" ] || { umount /var/lib/containers; rmdir /var/lib/containers; }
+exit $code
+"""
 _CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
 
 
@@ -41,12 +51,16 @@ def storage_driver(layout: Layout) -> str:
 
 def command(layout: Layout, *arguments: str | Path) -> list[str | Path]:
     """A buildah command on our own image store."""
-    run = layout.cache / "buildah-run"
-    run.mkdir(parents=True, exist_ok=True)
-    (layout.cache / "buildah").mkdir(parents=True, exist_ok=True)
-    words = ["buildah", f"--root={layout.cache / 'buildah'}", f"--runroot={run}",
+    store, run, known, networks = (
+        layout.cache / name for name in ("buildah", "buildah-run", "buildah-known", "buildah-networks")
+    )
+    for directory in (store, run, known, networks):
+        directory.mkdir(parents=True, exist_ok=True)
+    settings = layout.cache / "containers.conf"
+    write_if_changed(settings, f'[network]\nnetwork_config_dir = "{networks}"\n')
+    words = ["env", f"CONTAINERS_CONF={settings}", "buildah", f"--root={store}", f"--runroot={run}",
              f"--storage-driver={storage_driver(layout)}", *arguments]  # fmt: skip
-    return alone(["sh", "-c", _WITH_RUN_DIRECTORY, run, *words])
+    return alone(["sh", "-c", _SET_UP, run, known, *words])
 
 
 def machine_mounts() -> list[str]:

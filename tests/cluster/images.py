@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -139,11 +139,16 @@ def build(layout: Layout, commands: Commands, name: str) -> tuple[str, bool]:
 
 
 def _build(layout: Layout, commands: Commands, name: str) -> tuple[str, bool]:
-    wanted = reference(layout, name)
-    if wanted in oci.read_index(_layout_directory(layout)) or buildah.has(layout, wanted):
-        return wanted, False
-    _make(layout, commands, name, wanted)
-    return wanted, True
+    for _ in range(3):
+        wanted = reference(layout, name)
+        if wanted in oci.read_index(_layout_directory(layout)) or buildah.has(layout, wanted):
+            return wanted, False
+        _make(layout, commands, name, wanted)
+        if reference(layout, name) == wanted:
+            return wanted, True
+        # Somebody edited a file meanwhile: what was built may be of either content, and must not keep this name.
+        buildah.run(layout, commands, f"image-{name}", "rmi", wanted)
+    raise StepError(f"the files that the image {name} is made of change faster than it can be built")
 
 
 def _make(layout: Layout, commands: Commands, name: str, wanted: str) -> None:
@@ -162,6 +167,14 @@ def _make(layout: Layout, commands: Commands, name: str, wanted: str) -> None:
         build_args=spec.build_args,
     )
     buildah.run(layout, commands, f"image-{name}", *arguments)
+    for old in _older_builds(buildah.read(layout, "images", "--format={{.Name}}:{{.Tag}}").splitlines(), name, wanted):
+        buildah.run(layout, commands, f"image-{name}", "rmi", old)
+
+
+def _older_builds(references: Sequence[str], name: str, current: str) -> list[str]:
+    """Which builds of an image may go, from all references in the image store, the newest first."""
+    mine = [tag for tag in references if tag.startswith(f"{REGISTRY}/{name}:") and tag != current]
+    return mine[_KEPT_TAGS - 1 :]
 
 
 def _layout_directory(layout: Layout) -> Path:
@@ -179,7 +192,7 @@ def load(layout: Layout, commands: Commands, name: str, wanted: str) -> bool:
         if wanted in in_containerd(layout):
             return False
         _load(layout, commands, name, wanted)
-        prune(layout, commands, name, wanted)
+        prune(layout, name, wanted)
     return True
 
 
@@ -191,8 +204,8 @@ def _load(layout: Layout, commands: Commands, name: str, wanted: str) -> None:
     oci.import_image(layout, directory, wanted, oci.read_index(directory)[wanted])
 
 
-def prune(layout: Layout, commands: Commands, name: str, current: str) -> None:
-    """Removes older images of the same name everywhere, but the last one before the current."""
+def prune(layout: Layout, name: str, current: str) -> None:
+    """Removes older images of the same name from the cluster, but the last one before the current."""
     directory = _layout_directory(layout)
     index = oci.read_index(directory)
     mine = [tag for tag in index if tag.startswith(f"{REGISTRY}/{name}:") and tag != current]
@@ -203,8 +216,6 @@ def prune(layout: Layout, commands: Commands, name: str, current: str) -> None:
     for tag in old:
         if tag in present:
             ctr(layout, "images", "remove", tag)
-        if buildah.has(layout, tag):
-            buildah.run(layout, commands, f"image-{name}", "rmi", tag)
 
 
 def load_pause(layout: Layout, program: Path) -> str:

@@ -39,7 +39,10 @@ pivot_root . .
 umount -l .
 cd /
 ip link set lo up
-rm -rf /var/lib/kubelet /var/log/containers /var/log/pods /var/lib/cni /var/lib/trimtab-cluster
+# As if no kubelet had ever run here. (One that does, outside, may add a file in between: then again.)
+for attempt in 1 2 3 4 5; do
+  if rm -rf /var/lib/kubelet /var/log/containers /var/log/pods /var/lib/cni; then break; fi
+done
 echo ready
 exec sleep infinity
 """
@@ -108,7 +111,7 @@ class Machine:
 
     def processes(self) -> dict[int, str]:
         """Processes inside by their id there (the first one and the one that looks are left out)."""
-        script = 'for d in /proc/[0-9]*; do echo "${d#/proc/} $(tr "\\0" " " <$d/cmdline)"; done'
+        script = r'for d in /proc/[0-9]*; do printf "%s %s\n" "${d#/proc/}" "$(tr "\0\n" "  " <$d/cmdline)"; done'
         lines = self.run("sh", "-c", script).stdout.splitlines()
         found = {int(line.split()[0]): line.partition(" ")[2].strip() for line in lines}
         return {pid: line for pid, line in found.items() if pid != 1 and line and script[:20] not in line}

@@ -29,7 +29,8 @@ def _unmount(point: str) -> None:
         libc.umount2(os.fsencode(point), _MNT_DETACH)
 
 
-def _end_processes(layout: Layout) -> None:
+def end_processes(layout: Layout) -> None:
+    """Ends every process of this cluster, also those that a killed command left behind."""
     # The kubelet first, so that nobody restarts what the others leave behind; a few rounds, since what is ended may
     # have been about to start something.
     kubelet = [pid for pid in leftovers.own_processes(layout) if "kubelet" in _program(pid)]
@@ -90,7 +91,7 @@ def tear_down(layout: Layout, progress: Progress | None = None) -> None:
 
 def _tear_down(layout: Layout, say: Callable[[str], None]) -> None:
     say("ending processes")
-    _end_processes(layout)
+    end_processes(layout)
     say("removing mounts, interfaces, packet filter chains and cgroups")
     _unmount_all(layout)
     network.remove_interfaces()
@@ -99,7 +100,7 @@ def _tear_down(layout: Layout, say: Callable[[str], None]) -> None:
     if containerd.is_dirty(layout):
         say("removing the pods' containers from the image store")
         containerd.purge(layout)
-        _end_processes(layout)
+        end_processes(layout)
         _unmount_all(layout)
     before = leftovers.recorded(layout)
     if before is not None:

@@ -57,6 +57,11 @@ def test_an_image_built_on_another_changes_with_it(checkout: Path, monkeypatch: 
     assert first.startswith("trimtab.local/top:")
 
 
+def test_the_current_build_and_the_one_before_it_are_kept() -> None:
+    stored = [f"trimtab.local/{tag}" for tag in ("app:3", "other:9", "app:2", "app-demo:1", "app:1", "app:0")]
+    assert images._older_builds(stored, "app", "trimtab.local/app:3") == ["trimtab.local/app:1", "trimtab.local/app:0"]
+
+
 def test_an_unknown_image_is_refused_with_the_known_names() -> None:
     with pytest.raises(StepError, match=r"known: .*engine"):
         images.image("nothing")

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -95,7 +96,7 @@ def look(machine: Machine) -> Look:
 
 def cache_without_stores(machine: Machine) -> set[str]:
     """What lies in the cache besides what is meant to stay."""
-    stay = {"bin", "containerd", "oci", "logs", "buildah", "buildah-run", "cluster.lock", "images.lock"}
+    stay = {"bin", "containerd", "oci", "logs", "cluster.lock", "images.lock"}
     return {path.name for path in machine.cache.iterdir()} - stay
 
 
@@ -244,6 +245,36 @@ def test_a_step_that_fails_is_named_with_its_log_file_and_the_end_of_it(machine:
     taken.wait()
     taken.stdout.close()
     machine.kill_everything()
+
+
+def test_an_image_build_that_was_killed_can_be_ended_and_done_again() -> None:
+    directory = Path("/var/tmp") / f"trimtab-build-{os.getpid()}"
+    shutil.rmtree(directory, ignore_errors=True)
+    finish = "from tests.cluster import layout, teardown; teardown.end_processes(layout.default_layout())"
+    # With this machine's network, since the build downloads packages. Nothing below touches interfaces or filters.
+    with isolated(directory, REPOSITORY, own_network=False) as machine:
+        before, written = machine.run("cat", "/proc/self/mountinfo").stdout, machine.written_files()
+        for victim in ("mmdebstrap", "pip install"):
+            build = machine.start(*machine.cluster_command("images", "testkit"))
+            assert build.stdout is not None
+            while not any(victim in line for line in machine.processes().values()):
+                assert build.poll() is None, build.stdout.read()
+                time.sleep(0.2)
+            command = child_of(build.pid)
+            assert command is not None
+            os.kill(command, signal.SIGKILL)
+            build.wait()
+            build.stdout.close()
+            assert machine.processes(), "what the killed command had started lives on"
+            machine.run(sys.executable, "-c", finish)
+            assert machine.processes() == {}
+            assert machine.run("cat", "/proc/self/mountinfo").stdout == before
+
+        said = machine.cluster_run("images", "testkit").stdout
+
+        assert "built" in said
+        assert machine.run("cat", "/proc/self/mountinfo").stdout == before
+        assert machine.written_files() == written
 
 
 def test_a_second_cluster_on_one_machine_is_refused(machine: Machine) -> None:
