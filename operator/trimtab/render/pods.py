@@ -97,6 +97,8 @@ def _container(spec: Spec, pod: Pod, config: EngineConfig, catalogue: EngineCata
                 "failureThreshold": 8,
             },
             "lifecycle": {"preStop": {"exec": {"command": _drain_command(spec)}}},
+            # What a dead engine said last is the best that a person can be told.
+            "terminationMessagePolicy": "FallbackToLogsOnError",
             "volumeMounts": _mounts(pod),
         }
     )
