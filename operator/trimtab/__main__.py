@@ -99,7 +99,7 @@ async def _work(
         settings=settings,
         kube=kube,
         events=Events(kube, instance=settings.identity),
-        metrics_reader=MetricsReader(prometheus, time.time),
+        metrics_reader=MetricsReader(prometheus, time.time, settings.scrape_interval),
         telemetry=telemetry,
         now=time.time,
         memory=memory,

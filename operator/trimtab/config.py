@@ -18,6 +18,7 @@ class Settings:
 
     prometheus_url: str
     prometheus_timeout: float = 10.0
+    scrape_interval: float = 15.0  # of the serving pods, at the longest: decides when a sample is stale
     namespaces: tuple[str, ...] = ()  # empty: all
     lease_namespace: str = "default"
     lease_name: str = "trimtab"
@@ -52,6 +53,7 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
     return Settings(
         prometheus_url=url.rstrip("/"),
         prometheus_timeout=_number(environment, "TRIMTAB_PROMETHEUS_TIMEOUT_SECONDS", 10.0),
+        scrape_interval=_number(environment, "TRIMTAB_SCRAPE_INTERVAL_SECONDS", 15.0),
         namespaces=tuple(sorted(name.strip() for name in namespaces.split(",") if name.strip())),
         lease_namespace=environment.get("TRIMTAB_LEASE_NAMESPACE") or environment.get("POD_NAMESPACE") or "default",
         lease_name=environment.get("TRIMTAB_LEASE_NAME") or "trimtab",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from trimtab.observe.gather import MetricsRead, Target, read_metrics
+from trimtab.observe.gather import MetricsRead, Target, read_metrics, stale_bound
 from trimtab.observe.prometheus import Prometheus
 from trimtab.reconcile.coalesce import Coalescer
 
@@ -19,8 +19,9 @@ class _Group(NamedTuple):
 class MetricsReader:
     """`read` answers for one target; targets of one engine, version and window are read together."""
 
-    def __init__(self, prometheus: Prometheus, now: Callable[[], float]) -> None:
+    def __init__(self, prometheus: Prometheus, now: Callable[[], float], scrape_interval: float) -> None:
         self._prometheus = prometheus
+        self._stale_after = stale_bound(scrape_interval)
         self._now = now
         self._batches: Coalescer[_Group, Target, tuple[str, str], MetricsRead] = Coalescer(
             self._read, lambda target: (target.namespace, target.name)
@@ -31,4 +32,6 @@ class MetricsReader:
         return await self._batches.get(_Group(target.engine, target.version, window), target)
 
     async def _read(self, group: _Group, targets: Sequence[Target]) -> Mapping[tuple[str, str], MetricsRead]:
-        return await read_metrics(self._prometheus, targets, window=group.window, now=self._now())
+        return await read_metrics(
+            self._prometheus, targets, window=group.window, now=self._now(), stale_after=self._stale_after
+        )
