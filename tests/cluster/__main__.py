@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -114,6 +115,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.environ[MEMBER_VARIABLE] = layout.member
         run = arguments.run
         return int(run(layout, arguments, progress))
+    except KeyboardInterrupt:
+        print("interrupted; `up` starts afresh, `down` removes what there is", file=sys.stderr, flush=True)
+        os._exit(130)  # threads that wait for a daemon are not waited for
     except StepsFailed as error:
         print(f"error: {error}", file=sys.stderr)
     except (StepError, LayoutError, teardown.LeftoversError) as error:
@@ -123,4 +127,5 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 if __name__ == "__main__":
     os.umask(0o022)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit(main())

@@ -42,6 +42,7 @@ class Commands:
         self._lock = threading.Lock()
         self._running: set[subprocess.Popen[bytes]] = set()
         self._cancelled = False
+        self._begun: set[str] = set()
 
     def run(
         self,
@@ -53,9 +54,14 @@ class Commands:
         stdin: bytes | None = None,
         attempts: int = 1,
     ) -> None:
-        """Runs a command; its output goes to <logs>/<name>.log. Raises StepError when it fails `attempts` times."""
+        """Runs a command; its output goes to <logs>/<name>.log, after that of earlier ones of the same name. Raises
+        StepError when it fails `attempts` times.
+        """
         self._logs.mkdir(parents=True, exist_ok=True)
         log = self._logs / f"{name}.log"
+        if name not in self._begun:
+            self._begun.add(name)
+            log.unlink(missing_ok=True)
         code = 0
         for attempt in range(attempts):
             if attempt:

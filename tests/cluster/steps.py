@@ -87,7 +87,7 @@ def run_steps(
     steps: Sequence[Step], progress: Progress, *, cancel: Callable[[], None] = lambda: None, workers: int = 8
 ) -> None:
     """Runs the steps. After the first failure no further step starts, `cancel` is called once to end what still
-    runs, and StepsFailed describes that first failure.
+    runs, and StepsFailed describes that first failure. An interrupt calls `cancel` too, and waits for nothing.
     """
     check_order(steps)
     done: set[str] = set()
@@ -101,7 +101,8 @@ def run_steps(
         note = step.run()
         progress.say(f"done:  {step.name} ({time.monotonic() - began:.1f} s){': ' + note if note else ''}")
 
-    with ThreadPoolExecutor(max_workers=workers) as pool:
+    pool = ThreadPoolExecutor(max_workers=workers)
+    try:
         while running or (waiting and failure is None):
             if failure is None:
                 for step in [step for step in waiting if done.issuperset(step.after)]:
@@ -117,5 +118,10 @@ def run_steps(
                     failure = describe_failure(name, error)
                     progress.say(f"FAILED: {name}; ending what still runs")
                     cancel()
+    except KeyboardInterrupt:
+        cancel()
+        raise
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
     if failure is not None:
         raise StepsFailed(failure)

@@ -84,6 +84,22 @@ def test_after_a_failure_nothing_new_starts_and_what_runs_is_ended_once() -> Non
     assert cancelled == [True]
 
 
+def test_an_interrupt_ends_what_runs_and_is_passed_on() -> None:
+    ended = threading.Event()
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    shown = Progress(write=lambda line: interrupt() if "FAILED" in line else None)
+
+    def fail() -> None:
+        raise StepError("no")
+
+    with pytest.raises(KeyboardInterrupt):
+        run_steps([Step("fails", fail)], shown, cancel=ended.set)
+    assert ended.is_set()
+
+
 def test_steps_in_the_wrong_order_are_refused_before_any_runs() -> None:
     started: list[str] = []
     with pytest.raises(ValueError, match="waits for"):

@@ -222,6 +222,27 @@ def kill_up_at(machine: Machine, step: str) -> None:
     process.stdout.close()
 
 
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_up_that_is_interrupted_ends_the_build_that_it_had_started(machine: Machine, how: signal.Signals) -> None:
+    shutil.rmtree(machine.cache / "bin")
+    process = machine.start(*machine.cluster_command("up"))
+    assert process.stdout is not None
+    while not any(" build " in line for line in machine.processes().values()):
+        assert process.poll() is None
+        time.sleep(0.1)
+    command = child_of(process.pid)
+    assert command is not None
+    os.kill(command, how)
+    assert process.wait(timeout=60) == 130
+    assert "interrupted" in process.stdout.read()
+    process.stdout.close()
+    patience = time.monotonic() + 30
+    while any(" build " in line for line in machine.processes().values()):
+        assert time.monotonic() < patience, machine.processes()
+        time.sleep(0.2)
+    machine.cluster_run("down")
+
+
 def test_up_after_a_killed_up_starts_from_nothing(machine: Machine) -> None:
     kill_up_at(machine, "kubelet")
     said = machine.cluster_run("up").stdout
