@@ -86,7 +86,7 @@ async def operator(kube: Kube, namespace: str) -> AsyncIterator[Operator]:
             settings=Settings(prometheus_url="http://127.0.0.1:1"),
             kube=kube,
             events=Events(kube),
-            metrics_reader=MetricsReader(prometheus, clock),
+            metrics_reader=MetricsReader(prometheus, clock, scrape_interval=5.0),
             telemetry=Metrics(),
             now=clock,
             memory=Memory(),
