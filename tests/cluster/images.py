@@ -205,17 +205,33 @@ def _load(layout: Layout, commands: Commands, name: str, wanted: str) -> None:
 
 
 def prune(layout: Layout, name: str, current: str) -> None:
-    """Removes older images of the same name from the cluster, but the last one before the current."""
+    """Removes older images of the same name from the cluster, but the last one before the current and those in use."""
     directory = _layout_directory(layout)
     index = oci.read_index(directory)
     mine = [tag for tag in index if tag.startswith(f"{REGISTRY}/{name}:") and tag != current]
     old = mine[: max(0, len(mine) - (_KEPT_TAGS - 1))]
     oci.write_index(directory, {tag: manifest for tag, manifest in index.items() if tag not in old})
     oci.prune_blobs(directory)
-    present = in_containerd(layout)
-    for tag in old:
-        if tag in present:
-            ctr(layout, "images", "remove", tag)
+    present = ctr(layout, "images", "list").splitlines()[1:]
+    containers = ctr(layout, "containers", "list").splitlines()[1:]
+    for unneeded in unneeded_references(present, containers, old):
+        ctr(layout, "images", "remove", unneeded)
+
+
+def unneeded_references(present: Sequence[str], containers: Sequence[str], old: Sequence[str]) -> list[str]:
+    """Which references containerd can do without, from the lines of `ctr images list` and `ctr containers list`.
+
+    Its CRI service names each image once more, by the digest of its configuration, and such a name alone keeps
+    content. What a container was made from stays, so that it can be restarted.
+    """
+    digests = {line.split()[0]: line.split()[2] for line in present}
+    used = {digests.get(line.split()[1], "") for line in containers if len(line.split()) > 1}
+    kept = {digest for name, digest in digests.items() if not name.startswith("sha256:") and name not in old}
+    return [
+        name
+        for name, digest in digests.items()
+        if (name in old or name.startswith("sha256:")) and digest not in used and (name in old or digest not in kept)
+    ]
 
 
 def load_pause(layout: Layout, program: Path) -> str:

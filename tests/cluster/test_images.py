@@ -62,6 +62,21 @@ def test_the_current_build_and_the_one_before_it_are_kept() -> None:
     assert images._older_builds(stored, "app", "trimtab.local/app:3") == ["trimtab.local/app:1", "trimtab.local/app:0"]
 
 
+def test_containerd_keeps_what_is_current_or_in_use_under_all_its_names() -> None:
+    present = [
+        "sha256:c1 application/x sha256:m1 1.2 GiB linux/amd64 managed",
+        "sha256:c2 application/x sha256:m2 1.2 GiB linux/amd64 managed",
+        "sha256:c3 application/x sha256:m3 1.2 GiB linux/amd64 managed",
+        "sha256:c4 application/x sha256:m4 1.2 GiB linux/amd64 managed",
+        "trimtab.local/app:1 application/x sha256:m1 1.2 GiB linux/amd64 -",
+        "trimtab.local/app:2 application/x sha256:m2 1.2 GiB linux/amd64 -",
+        "trimtab.local/app:3 application/x sha256:m3 1.2 GiB linux/amd64 -",
+    ]
+    containers = ["0123 trimtab.local/app:2 io.containerd.runc.v2", "4567 - io.containerd.runc.v2"]
+    old = ["trimtab.local/app:1", "trimtab.local/app:2"]
+    assert images.unneeded_references(present, containers, old) == ["sha256:c1", "sha256:c4", "trimtab.local/app:1"]
+
+
 def test_an_unknown_image_is_refused_with_the_known_names() -> None:
     with pytest.raises(StepError, match=r"known: .*engine"):
         images.image("nothing")
