@@ -17,7 +17,7 @@ from tests.cluster.steps import StepError
 SOURCE = Path(__file__).resolve().parent / "kubernetes"
 COMPONENTS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy", "kubectl")
 PROGRAMS = (".", "./agent", "./pause", "helm.sh/helm/v3/cmd/helm")
-_BUILD_RECIPE = "1"  # raise it when the build command changes in a way that no hashed input shows
+_FLAGS = "-mod=readonly -trimpath -buildvcs=false"
 # The toolchain that is fetched as a Go module where the machine's own Go is too old to build this.
 TOOLCHAIN = "v0.0.1-go1.24.11.linux-amd64"
 _OLDEST_GO = (1, 24)
@@ -111,7 +111,7 @@ def _fetch_toolchain(go: Path, target: Path, commands: Commands, settings: Mappi
 
 def source_key(source: Path, go_version: str) -> str:
     """The hash of everything that decides what the build gives."""
-    digest = hashlib.sha256(f"{_BUILD_RECIPE}\0{go_version}\0".encode())
+    digest = hashlib.sha256("\0".join([*PROGRAMS, _FLAGS, go_version]).encode())
     for path in sorted(source.rglob("*")):
         if path.is_file():
             digest.update(f"{path.relative_to(source)}\0".encode() + hashlib.sha256(path.read_bytes()).digest())
@@ -129,18 +129,18 @@ def build(layout: Layout, commands: Commands) -> tuple[Path, bool]:
     half_made.mkdir(parents=True)
     go_mod = (SOURCE / "go.mod").read_text()
     # -mod=readonly: what is built is what go.mod and go.sum in the checkout say.
-    flags = "-mod=readonly -trimpath -buildvcs=false"
-    env = {**_go_environment(layout), "CGO_ENABLED": "0", "GOFLAGS": flags}
+    env = {**_go_environment(layout), "CGO_ENABLED": "0", "GOFLAGS": _FLAGS}
     command: list[str | Path] = [go, "build", "-ldflags", linker_flags(go_mod), "-o", f"{half_made}/", *PROGRAMS]
     commands.run("go-build", command, cwd=SOURCE, env=env)
     half_made.rename(target)
-    _prune(target)
+    _prune(layout, target)
     return target, True
 
 
-def _prune(current: Path) -> None:
-    """Removes what older sources built, but the newest of it: two checkouts may share the cache."""
-    older = [path for path in current.parent.iterdir() if path != current and path.is_dir()]
+def _prune(layout: Layout, current: Path) -> None:
+    """Removes what older sources built, but the newest of it (two checkouts may share the cache) and what is in use."""
+    kept = {current, (layout.bin / "kubectl").resolve().parent}
+    older = [path for path in current.parent.iterdir() if path not in kept and path.is_dir()]
     older.sort(key=lambda path: path.stat().st_mtime, reverse=True)
     for path in older[1:]:
         shutil.rmtree(path, ignore_errors=True)
