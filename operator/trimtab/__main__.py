@@ -140,6 +140,8 @@ async def _watch(settings: config.Settings, queue: WorkQueue[Key], memory: Memor
         settings=handlers.settings(),
         namespaces=settings.namespaces,
         clusterwide=not settings.namespaces,
+        # Else kopf asks for the name of the user, and a uid in a container has none. The type is a private str.
+        identity=settings.identity,  # type: ignore[arg-type]
         stop_flag=stop,
     )
 
