@@ -18,7 +18,8 @@ def explanation(llmdep: Mapping[str, Any], plan: Mapping[str, Any] | None) -> It
     if status.get("measured"):
         yield "Measured: " + ", ".join(f"{name} {value}" for name, value in sorted(status["measured"].items()))
     yield from _findings(status)
-    yield "Conditions:"
+    if status.get("conditions"):
+        yield "Conditions:"
     for item in status.get("conditions") or []:
         yield f"  {item['type']}={item['status']} ({item['reason']}): {item.get('message', '')}"
     if plan is not None:
