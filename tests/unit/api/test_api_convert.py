@@ -4,7 +4,7 @@ from pydantic import ValidationError
 from tests.unit.api.builders import llmdeployment
 from trimtab.api.convert import config_of, policy_of, slo_of
 from trimtab.api.v1alpha1 import LLMDeployment
-from trimtab.model.config import EngineConfig
+from trimtab.model.config import EngineConfig, KnobValue
 from trimtab.model.slo import Latency, LatencyTarget
 
 
@@ -41,7 +41,7 @@ def test_an_error_rate_of_zero_is_an_objective() -> None:
 
 def test_only_knobs_that_are_set_are_configured() -> None:
     spec = llmdeployment(engine={"config": {"maxNumSeqs": 4, "enablePrefixCaching": False, "kvCacheDtype": "fp8"}}).spec
-    expected = {"maxNumSeqs": 4, "enablePrefixCaching": False, "kvCacheDtype": "fp8"}
+    expected: dict[str, KnobValue] = {"maxNumSeqs": 4, "enablePrefixCaching": False, "kvCacheDtype": "fp8"}
     assert config_of(spec) == EngineConfig(expected)
     assert config_of(spec)["enablePrefixCaching"] is False
 
