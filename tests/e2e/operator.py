@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import yaml
 
 from tests.cluster.fixtures import REPOSITORY
-from tests.cluster.handle import Handle
+from tests.cluster.handle import CommandError, Handle
 from tests.e2e.access import Access
 from tests.e2e.pods import is_ready
 from tests.e2e.waiting import until
@@ -95,7 +95,10 @@ def install(access: Access, image: str, prometheus_url: str, values: Mapping[str
         "upgrade", "--install", RELEASE, str(CHART), f"--values={path}", "--create-namespace", namespace=NAMESPACE
     )
     operator = InCluster(access)
-    access.handle.kubectl("rollout", "status", f"deployment/{RELEASE}", "--timeout=180s", namespace=NAMESPACE)
+    try:
+        access.handle.kubectl("rollout", "status", f"deployment/{RELEASE}", "--timeout=180s", namespace=NAMESPACE)
+    except CommandError as error:
+        raise CommandError(f"{error}\nThe operator says:\n{operator.logs()[-3000:]}") from error
     until("the operator's pod is ready", operator.is_ready, seconds=60, say=operator.logs)
     return operator
 

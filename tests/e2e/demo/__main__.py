@@ -77,7 +77,6 @@ class Run:
 
     def _play(self) -> None:
         assert self._stage is not None
-        self._stage.fresh_namespace()
         pace = Pace(measure=self._options.measure_seconds)
         with PodWatch(self._stage.access, NAMESPACE, selector(NAME)) as pods, LiveTable(self._console) as table:
             self._demo = Demo(self._stage, table, pods, self.result, pace, self._telling)

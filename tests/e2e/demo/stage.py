@@ -59,21 +59,18 @@ class Stage:
     load: LoadGenerator
     testkit: str
 
-    def fresh_namespace(self) -> None:
-        """An empty namespace; an earlier demo's is deleted first."""
-        handle = self.access.handle
-        handle.kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found", "--timeout=180s")
-        handle.apply(yaml.safe_dump({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}))
-
     def clear(self) -> None:
         """Removes what the demo made in the cluster, but the operator."""
         self.access.handle.kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found", "--wait=false")
 
 
 def set_stage(engine: str, handle: Handle, references: dict[str, str]) -> Stage:
-    """The stage with the operator running on it."""
+    """An empty namespace, an earlier demo's being deleted first, and the operator, which may work in it alone."""
     access = Access(handle)
-    operator.install(access, references["operator"], handle.prometheus_in_cluster)
+    handle.kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found", "--timeout=180s")
+    handle.apply(yaml.safe_dump({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}))
+    values = {"watch": {"namespaces": [NAMESPACE]}}
+    operator.install(access, references["operator"], handle.prometheus_in_cluster, values)
     return Stage(
         access=access,
         service=service(engine, references[ENGINE_IMAGES[engine]]),
