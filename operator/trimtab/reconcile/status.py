@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from trimtab.api.conditions import set_condition
-from trimtab.api.v1alpha1 import LLMDeployment
+from trimtab.api.v1alpha1 import LLMDeployment, Mode
 from trimtab.model.bottleneck import Health
 from trimtab.model.plan import NoPlan, Plan, Proposal
 from trimtab.model.reading import Known, Reading, Unknown, Why
@@ -234,7 +234,7 @@ def _judged(report: Report) -> list[_Row]:
     if report.health is not None:
         rows.append(_slo(report.health))
     if report.proposal is not None:
-        rows.append(_planned(report.proposal))
+        rows.append(_planned(report.proposal, report.deployment))
     return rows
 
 
@@ -284,7 +284,7 @@ def _slo(health: Health) -> _Row:
     return ("SLOSatisfied", False, Reason.SLO_VIOLATED, message)
 
 
-def _planned(proposal: Proposal) -> _Row:
+def _planned(proposal: Proposal, deployment: LLMDeployment) -> _Row:
     if isinstance(proposal, NoPlan):
         return ("Planned", False, proposal.reason, proposal.message)
     steps = "; ".join(step.title for step in proposal.optimizations)
@@ -293,4 +293,8 @@ def _planned(proposal: Proposal) -> _Row:
         f"{proposal.name}: {steps}. Estimated {effect.metric.value} x {effect.ratio:.2f} "
         f"({effect.low:.2f} to {effect.high:.2f}, {effect.basis})."
     )
+    tuning = deployment.spec.tuning
+    if tuning.mode is Mode.APPROVE and tuning.approved_plan != proposal.name:
+        way = "It is tried once spec.tuning.approvedPlan holds its name."
+        return ("Planned", True, Reason.AWAITING_APPROVAL, f"{message} {way}")
     return ("Planned", True, Reason.PLAN_PROPOSED, message)
