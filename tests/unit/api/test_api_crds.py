@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from trimtab.api import crds
+from trimtab.api import crds, reference
 from trimtab.api.v1alpha1 import KNOBS, EngineKnobs
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -103,3 +103,19 @@ def test_kubectl_shows_the_columns_that_the_design_names() -> None:
     assert list(columns) == ["Model", "Engine", "Mode", "Phase", "SLO", "Bottleneck", "Plan", "Reason", "Age"]
     assert [name for name, priority in columns.items() if priority] == ["Reason"]
     assert set(version["subresources"]) == {"status", "scale"}
+
+
+def test_the_reference_pages_are_what_the_models_say(tmp_path: Path) -> None:
+    assert reference.main(["--check", str(REPOSITORY / "docs" / "reference")]) == 0
+    assert reference.main([str(tmp_path)]) == 0
+    page = tmp_path / "llmdeployment.md"
+    page.write_text(page.read_text() + "edited\n")
+    assert reference.main(["--check", str(tmp_path)]) == 1
+
+
+def test_the_reference_names_every_field_once_in_a_table_of_its_object() -> None:
+    for name, text in reference.pages().items():
+        headings = [line for line in text.splitlines() if line.startswith("## ")]
+        assert len(headings) == len(set(headings)), name
+    text = reference.pages()["llmdeployment.md"]
+    assert all(f"| `{knob}` |" in text for knob in KNOBS)

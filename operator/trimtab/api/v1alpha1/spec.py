@@ -65,7 +65,9 @@ class Engine(ApiModel):
     ]
     """The version of the engine in the image: it decides which flags and metrics there are."""
     image: Annotated[str, StringConstraints(min_length=1, max_length=512, pattern=r"^[^\s]+$")] | None = None
+    """The image that holds the engine in this version."""
     image_pull_policy: PullPolicy | None = None
+    """As in a pod."""
     command: Annotated[tuple[Argument, ...], Field(max_length=16)] | None = None
     """Replaces the command that starts the engine; its arguments are still added."""
     config: EngineKnobs = EngineKnobs()
@@ -74,6 +76,7 @@ class Engine(ApiModel):
     """Further arguments, passed to the engine as they are and never tuned."""
     env: Annotated[tuple[EnvVar, ...], Field(max_length=64, json_schema_extra=list_map("name"))] | None = None
     port: Port = 8000
+    """Where the engine serves its API and its metrics."""
 
 
 class TargetKind(StrEnum):
