@@ -48,6 +48,7 @@ class Run:
         self._out: Path = options.out
         self._telling = Telling()
         self._demo: Demo | None = None
+        self._access: Access | None = None
         self._stage: Stage | None = None
         self.result = Result(engine=options.engine, replicas=0, interval_seconds=0)
 
@@ -69,9 +70,9 @@ class Run:
 
     def _set_stage(self) -> None:
         engine = self._options.engine
-        handle = self._timed("cluster", stage.cluster)
+        access = self._access = Access(self._timed("cluster", stage.cluster))
         references = self._timed("images", lambda: stage.images(engine))
-        self._stage = self._timed("operator", lambda: stage.set_stage(engine, handle, references))
+        self._stage = self._timed("operator", lambda: stage.set_stage(engine, access, references))
         self.result.replicas = self._stage.service.replicas
         self.result.interval_seconds = self._stage.service.interval_seconds
 
@@ -98,9 +99,9 @@ class Run:
     def _write(self) -> None:
         """Everything that is known, however far the demo came."""
         self.result.write(self._out / "result.json")
-        if self._stage is None:
+        if self._access is None:
             return
-        handle = self._stage.access.handle
+        handle = self._access.handle
         describe = self._save(
             "describe.txt", handle.kubectl("describe", "llmdep", NAME, namespace=NAMESPACE, check=False)
         )
@@ -109,12 +110,13 @@ class Run:
             handle.kubectl("get", "events", "--sort-by=.lastTimestamp", namespace=NAMESPACE, check=False),
         )
         self._save("pods.txt", handle.kubectl("describe", "pods", namespace=NAMESPACE, check=False))
-        self._save("operator.log", operator.InCluster(self._stage.access).logs())
-        self._save("failed-requests.txt", self._stage.load.failures())
+        self._save("operator.log", operator.InCluster(self._access).logs())
+        if self._stage:
+            self._save("failed-requests.txt", self._stage.load.failures())
         samples = self._demo.observer.samples if self._demo else []
         timeline.draw(samples, self._telling.marks, self._out / "timeline.png")
         story = report.Story(
-            facts=self._facts(self._stage.access),
+            facts=self._facts(self._access),
             told=self._telling.acts,
             attempts=samples[-1].view.attempts if samples else [],
             plan=self._telling.plan,
@@ -153,7 +155,8 @@ class Run:
             self._console.print(f"{'yes' if check.holds else 'NO '}  {check.text}: {check.measured}", soft_wrap=True)
         if self.result.error:
             self._console.print(f"The demo did not come to its end: {self.result.error}", markup=False, soft_wrap=True)
-        self._console.print(f"The report is {self._out / 'report.html'}.")
+        found = self._out / ("report.html" if self._access else "result.json")
+        self._console.print(f"The report is {found}.")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

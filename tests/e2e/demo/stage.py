@@ -64,9 +64,9 @@ class Stage:
         self.access.handle.kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found", "--wait=false")
 
 
-def set_stage(engine: str, handle: Handle, references: dict[str, str]) -> Stage:
+def set_stage(engine: str, access: Access, references: dict[str, str]) -> Stage:
     """An empty namespace, an earlier demo's being deleted first, and the operator, which may work in it alone."""
-    access = Access(handle)
+    handle = access.handle
     handle.kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found", "--timeout=180s")
     handle.apply(yaml.safe_dump({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}))
     values = {"watch": {"namespaces": [NAMESPACE]}}
