@@ -1,4 +1,4 @@
-"""The loop with real vLLM on the CPU, as short as it can be shown: one replica, one plan, one change that cannot start."""
+"""The loop with real vLLM on the CPU, as short as can be: one replica, one plan, one change that cannot start."""
 
 from __future__ import annotations
 
