@@ -9,7 +9,6 @@ import yaml
 
 from tests.cluster.handle import CommandError, Handle
 from tests.golden.test_golden_manifests import example
-from tests.unit.api.builders import llmdeployment
 from trimtab import render
 from trimtab.api.convert import plan_from, rollout_state_from, rollout_state_to
 from trimtab.api.v1alpha1 import LLMDeployment
@@ -245,21 +244,6 @@ def test_the_api_server_admits_what_is_rendered_and_a_restricted_namespace_runs_
     cluster.kubectl(*dry, namespace=namespace, stdin=yaml.safe_dump(made))
     pod["spec"].pop("runtimeClassName", None)
     cluster.kubectl(*dry, namespace=namespace, stdin=yaml.safe_dump(pod))
-
-
-def test_a_revision_that_is_applied_again_changes_nothing(cluster: Handle, namespace: str) -> None:
-    made = render.deployment(llmdeployment(), "1a2b3c4d", EngineConfig({"maxNumSeqs": 4}), 0)
-    made["metadata"]["namespace"] = namespace
-    del made["metadata"]["ownerReferences"]
-    apply = ("apply", "--server-side", "--field-manager=trimtab", "--filename=-")
-    cluster.kubectl(*apply, namespace=namespace, stdin=yaml.safe_dump(made))
-    live = cluster.get("deployment", "chat-1a2b3c4d", namespace=namespace)
-    again = render.deployment(llmdeployment(), "1a2b3c4d", EngineConfig({"maxNumSeqs": 4}), 0, live=live)
-    again["metadata"]["namespace"] = namespace
-    del again["metadata"]["ownerReferences"]
-    cluster.kubectl(*apply, namespace=namespace, stdin=yaml.safe_dump(again))
-    after = cluster.get("deployment", "chat-1a2b3c4d", namespace=namespace)
-    assert after["metadata"]["generation"] == live["metadata"]["generation"]
 
 
 def test_both_kinds_answer_to_their_category_and_short_names(cluster: Handle) -> None:

@@ -16,9 +16,6 @@ from trimtab.render.errors import RenderError
 from trimtab.render.pods import pod_template
 
 MIN_READY_SECONDS = 3
-# What an operator of another version may render differently in the engine's container. A revision that runs keeps
-# its own, because a changed template would restart its pods: upgrading the operator changes no workload.
-_KEPT_IN_CONTAINER = ("startupProbe", "readinessProbe", "livenessProbe", "lifecycle", "securityContext")
 
 
 def catalogue_of(spec: Spec) -> EngineCatalogue:
@@ -58,17 +55,12 @@ def deployment(
     revision: str,
     config: EngineConfig,
     replicas: int | None,
-    *,
-    live: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """The Deployment of one revision, for server-side apply.
+    """The Deployment of one revision, to be created once: another version of the operator may render it differently.
 
-    `replicas` None leaves them to whoever owns them. `live`: the Deployment as it is, where there is one; what an
-    operator of another version rendered there is kept. Raises RenderError.
+    `replicas` None leaves them to whoever owns them. Raises RenderError.
     """
     template = pod_template(deployment, revision, config, catalogue_of(deployment.spec))
-    if live is not None:
-        template = _as_running(template, live)
     return revision_deployment(
         metadata=revision_metadata(
             deployment, names.workload_name(deployment.metadata.name, revision), revision, config
@@ -141,17 +133,3 @@ def revision_deployment(
     if replicas is not None:
         spec["replicas"] = replicas
     return {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, "spec": spec}
-
-
-def _as_running(template: dict[str, Any], live: Mapping[str, Any]) -> dict[str, Any]:
-    running = live.get("spec", {}).get("template", {}).get("spec", {}).get("containers", [])
-    before = {container.get("name"): container for container in running}
-    containers = [_kept(container, before.get(container["name"])) for container in template["spec"]["containers"]]
-    return {**template, "spec": {**template["spec"], "containers": containers}}
-
-
-def _kept(container: dict[str, Any], running: Mapping[str, Any] | None) -> dict[str, Any]:
-    if running is None:
-        return container
-    without = {key: value for key, value in container.items() if key not in _KEPT_IN_CONTAINER}
-    return {**without, **{key: running[key] for key in _KEPT_IN_CONTAINER if key in running}}
