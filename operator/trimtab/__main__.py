@@ -28,7 +28,7 @@ from trimtab.reconcile.memory import Key, Memory
 from trimtab.reconcile.metrics import MetricsReader
 from trimtab.reconcile.workqueue import WorkQueue, run_worker
 from trimtab.reconcile.world import World
-from trimtab.telemetry import logs
+from trimtab.telemetry import logs, tracing
 from trimtab.telemetry.metrics import Metrics
 from trimtab.telemetry.server import TelemetryServer
 
@@ -95,12 +95,14 @@ async def _work(
 ) -> None:
     queue: WorkQueue[Key] = WorkQueue(time.monotonic)
     memory = Memory()
+    traces = tracing.configure(endpoint=settings.otlp_endpoint)
     world = World(
         settings=settings,
         kube=kube,
         events=Events(kube, instance=settings.identity),
         metrics_reader=MetricsReader(prometheus, time.time, settings.scrape_interval),
         telemetry=telemetry,
+        tracing=traces,
         now=time.time,
         memory=memory,
     )
@@ -127,6 +129,7 @@ async def _work(
             if task.done():
                 task.result()
     finally:
+        traces.close()
         stop.set()
         for waiting in (*tasks, lost, stopping):
             waiting.cancel()

@@ -29,6 +29,7 @@ class Settings:
     health_port: int = 8080
     listen_host: str = "0.0.0.0"
     workers: int = 4
+    otlp_endpoint: str = ""  # where traces go; empty: nowhere
     resync: float = 300.0
 
 
@@ -63,6 +64,7 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
         metrics_port=_whole(environment, "TRIMTAB_METRICS_PORT", 9090, highest=65535),
         health_port=_whole(environment, "TRIMTAB_HEALTH_PORT", 8080, highest=65535),
         listen_host=environment.get("TRIMTAB_LISTEN_HOST") or "0.0.0.0",
+        otlp_endpoint=environment.get("OTEL_EXPORTER_OTLP_ENDPOINT", ""),
         workers=_whole(environment, "TRIMTAB_WORKERS", 4, highest=64),
         resync=_number(environment, "TRIMTAB_RESYNC_SECONDS", 300.0),
     )

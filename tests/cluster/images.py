@@ -20,7 +20,7 @@ _RECIPE = "1"  # raise it when this file builds something different from the sam
 _BASE = f"{REGISTRY}/base"
 _BASE_SUITE = "bookworm"
 _BASE_PACKAGES = ("ca-certificates", "python-is-python3", "python3", "python3-pip", "python3-venv")
-_LEFT_OUT = {"__pycache__", ".mypy_cache", ".ruff_cache", ".pytest_cache", ".hypothesis"}
+_LEFT_OUT = {"__pycache__", ".mypy_cache", ".ruff_cache", ".pytest_cache", ".hypothesis", ".import_linter_cache"}
 
 
 @dataclass(frozen=True)

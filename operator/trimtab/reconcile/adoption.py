@@ -43,6 +43,20 @@ def identify(
     return wish, found
 
 
+def followed(state: RolloutState, revisions: Mapping[str, RevisionFacts]) -> RolloutState:
+    """The state after the target was changed by somebody else: what its owner runs now is what is stable.
+
+    A trial is not disturbed: only where nothing is on trial does the target's own change count.
+    """
+    stable = state.stable
+    if state.phase is not Phase.STABLE or stable is None:
+        return state
+    target = revisions.get(stable.revision)
+    if target is None or target.owned or target.runs in ("", stable.revision):
+        return state
+    return replace(state, stable=None, phase=Phase.STARTING)
+
+
 def user_config(deployment: LLMDeployment, state: RolloutState) -> EngineConfig:
     """What the spec asks for; nothing while a target is being adopted, so that the spec's wish is tried later."""
     if deployment.adopted and state.phase is Phase.STARTING:

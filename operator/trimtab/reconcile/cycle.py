@@ -7,9 +7,7 @@ between any two writes is repaired by the next cycle (promise 5).
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -25,7 +23,7 @@ from trimtab.kube.errors import KubeError
 from trimtab.kube.kinds import LLM_DEPLOYMENTS, OPTIMIZATION_PLANS
 from trimtab.model.bottleneck import Health
 from trimtab.model.plan import Plan
-from trimtab.model.reading import Known, Unknown, Why
+from trimtab.model.reading import Known
 from trimtab.model.reason import Reason
 from trimtab.model.rollout import (
     Action,
@@ -36,23 +34,20 @@ from trimtab.model.rollout import (
     RolloutState,
     Wish,
 )
-from trimtab.model.snapshot import ObservedPod, PodMetrics, RevisionView, Snapshot
+from trimtab.model.snapshot import RevisionView, Snapshot
 from trimtab.model.verdict import Verdict
-from trimtab.observe.gather import Target
 from trimtab.reconcile import adoption, planning, status
 from trimtab.reconcile.limits import limits_of
+from trimtab.reconcile.measuring import measure
 from trimtab.reconcile.memory import Key
 from trimtab.reconcile.perform import TemplateLostError, perform, performing_failed
 from trimtab.reconcile.spec_checks import Problem, Subject, problem_of
+from trimtab.reconcile.steps import Steps
 from trimtab.reconcile.wishes import wish_of_user
 from trimtab.reconcile.workloads import Workloads, read_workloads
 from trimtab.reconcile.world import World
 from trimtab.render import RenderError, plan_object, target_template_hash, template_hash
 from trimtab.rollout import next_wake, step
-from trimtab.telemetry import logs
-from trimtab.telemetry.metrics import Metrics
-
-_JUDGED = (Phase.CANARY_JUDGING, Phase.PROMOTING, Phase.WATCHING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +73,12 @@ async def cycle(key: Key, world: World) -> float | None:
         world.memory.forget(key)
         world.telemetry.forget(key.namespace, key.name)
         return None
-    steps = _Steps(world.telemetry)
+    steps = Steps(key, world.telemetry, world.tracing)
     with steps("gather"):
         found = await _gather(key, raw, world)
     if isinstance(found, status.Report):
         await _publish(key, raw, found, world)
-        steps.log(key, found)
+        steps.log(found)
         return world.settings.resync
     with steps("analyse"):
         health = await asyncio.to_thread(_diagnose, found)
@@ -104,36 +99,8 @@ async def cycle(key: Key, world: World) -> float | None:
     if verdict is not None:
         world.telemetry.judged(verdict.call.value, verdict.reason.value)
     world.telemetry.phase(key.namespace, key.name, state.phase.value)
-    steps.log(key, report)
+    steps.log(report)
     return next_wake(state, policy_of(found.deployment.spec), world.now())
-
-
-class _Steps:
-    """Times the steps of one cycle, for the metrics and for its one log line."""
-
-    def __init__(self, telemetry: Metrics) -> None:
-        self._telemetry = telemetry
-        self._seconds: dict[str, float] = {}
-
-    @contextlib.contextmanager
-    def __call__(self, name: str) -> Iterator[None]:
-        began = time.perf_counter()
-        try:
-            with self._telemetry.step(name):
-                yield
-        finally:
-            self._seconds[name] = time.perf_counter() - began
-
-    def log(self, key: Key, report: status.Report) -> None:
-        """One line a reconcile."""
-        outcome = "blocked" if report.problem is not None else "ok"
-        reason = report.problem.reason.value if report.problem is not None else ""
-        if report.state is not None:
-            reason = reason or report.state.phase.value
-        logs.reconciled(
-            key.namespace, key.name, outcome, seconds=self._seconds, reason=reason, message=status.summary(report)
-        )
-        self._telemetry.reconciled(outcome)
 
 
 async def _plan(facts: Facts, health: Health, world: World) -> planning.Planned:
@@ -164,6 +131,9 @@ async def _gather(key: Key, raw: Mapping[str, Any], world: World) -> Facts | sta
     except ValidationError as error:
         return _unreadable_spec(raw, error)
     workloads = await read_workloads(world.kube, deployment, clusterwide=not world.settings.namespaces)
+    if deployment.spec.target_ref is not None:
+        # Also for one that does not exist yet: its creation must wake this resource.
+        world.memory.adopted[key.namespace, deployment.spec.target_ref.name] = key
     engine = find_engine(deployment.spec.engine.name)
     subject = Subject(
         deployment=deployment,
@@ -182,13 +152,14 @@ async def _gather(key: Key, raw: Mapping[str, Any], world: World) -> Facts | sta
             "or remove status.rollout and status.attempts to begin anew from the spec."
         )
         return status.Report(deployment=deployment, problem=Problem(Reason.INVALID_SPEC, message))
-    if workloads.target is not None:
-        world.memory.adopted[key.namespace, workloads.target["metadata"]["name"]] = key
     template = (
         template_hash(deployment) if workloads.target is None else target_template_hash(deployment, workloads.target)
     )
     user, revisions = _identify(deployment, held, workloads, template)
-    snapshot, trial = await _measure(key, deployment, held, revisions, workloads, world)
+    if adoption.followed(held, revisions) is not held:
+        held = adoption.followed(held, revisions)
+        user, revisions = _identify(deployment, held, workloads, template)
+    snapshot, trial = await measure(key, deployment, held, revisions, workloads, world)
     return Facts(
         raw=raw,
         deployment=deployment,
@@ -227,69 +198,6 @@ def _identify(
     if workloads.target is None:
         return wish_of_user(config_of(deployment.spec), template, state), revisions
     return adoption.identify(deployment, state, workloads.target, template, revisions)
-
-
-async def _measure(
-    key: Key,
-    deployment: LLMDeployment,
-    state: RolloutState,
-    revisions: Mapping[str, RevisionFacts],
-    workloads: Workloads,
-    world: World,
-) -> tuple[Snapshot, Snapshot | None]:
-    """The readings over the tuning window, and while something is on trial those since it serves."""
-    tuning = deployment.spec.tuning
-    now = world.now()
-    target = Target(
-        namespace=key.namespace,
-        name=key.name,
-        engine=deployment.spec.engine.name,
-        version=deployment.spec.engine.version,
-        pods=tuple(pod.name for facts in revisions.values() for pod in facts.pods),
-    )
-    usual = await _snapshot(target, deployment, revisions, workloads, float(tuning.window_seconds), now, world)
-    if state.phase not in _JUDGED or state.served_at is None:
-        return usual, None
-    # Counted in whole intervals, so that trials which began together are read together.
-    elapsed = now - (state.since if state.phase is Phase.WATCHING else state.served_at)
-    window = max(float(tuning.interval_seconds), float(int(elapsed)))
-    window = min(window, float(max(deployment.spec.rollout.judge_deadline_seconds, tuning.window_seconds)))
-    return usual, await _snapshot(target, deployment, revisions, workloads, window, now, world)
-
-
-async def _snapshot(
-    target: Target,
-    deployment: LLMDeployment,
-    revisions: Mapping[str, RevisionFacts],
-    workloads: Workloads,
-    window: float,
-    now: float,
-    world: World,
-) -> Snapshot:
-    read = await world.metrics_reader.read(target, window) if target.pods else None
-    if read is None:
-        available: Known[bool] | Unknown = Unknown(Why.NOT_SCRAPED, "There are no pods to read metrics from yet.")
-        pods: Mapping[str, PodMetrics] = {}
-    else:
-        available, pods = read.overall, read.pods
-    views = tuple(
-        RevisionView(
-            revision,
-            tuple(ObservedPod(pod, pods.get(pod.name, PodMetrics())) for pod in facts.pods),
-        )
-        for revision, facts in sorted(revisions.items())
-    )
-    return Snapshot(
-        namespace=target.namespace,
-        name=target.name,
-        at=now,
-        window=window,
-        engine=deployment.spec.engine.name,
-        engine_version=deployment.spec.engine.version,
-        revisions=views,
-        metrics=available,
-        cluster=workloads.cluster,
-    )
 
 
 def _diagnose(facts: Facts) -> Health:

@@ -11,6 +11,7 @@ from trimtab.kube.events import Events
 from trimtab.reconcile.memory import Memory
 from trimtab.reconcile.metrics import MetricsReader
 from trimtab.telemetry.metrics import Metrics
+from trimtab.telemetry.tracing import Tracing
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,5 +23,6 @@ class World:
     events: Events
     metrics_reader: MetricsReader
     telemetry: Metrics
+    tracing: Tracing
     now: Callable[[], float]
     memory: Memory = field(default_factory=Memory)
