@@ -22,7 +22,7 @@ from tests.cluster.network import SETTINGS
 from tests.cluster.processes import Commands
 from tests.cluster.steps import Progress
 
-pytestmark = [pytest.mark.cluster, pytest.mark.slow]
+pytestmark = [pytest.mark.teardown, pytest.mark.slow]
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 STEPS = [step.name for step in local.Up(default_layout(), Progress(), ()).steps()]
