@@ -25,7 +25,7 @@ test: setup lint type ## Everything that CI runs: static checks, unit, cluster a
 	$(MAKE) test-vllm
 
 test-unit: ## Unit, property and golden tests: no cluster, no engine.
-	$(PYTEST) -m "not cluster and not vllm" --cov --cov-report=term:skip-covered --cov-fail-under=80
+	$(PYTEST) -m "not cluster and not vllm and not teardown" --cov --cov-report=term:skip-covered --cov-fail-under=80
 
 test-cluster: ## The resources and the clients against the real API server.
 	$(PYTEST) -m "cluster and not vllm and not teardown" --ignore=tests/e2e
@@ -61,7 +61,7 @@ docs: ## Generate the reference pages and diagrams.
 	PYTHONPATH=operator $(PYTHON) -m trimtab.rollout.diagram
 
 golden: ## Rewrite the golden files; review the difference before committing it.
-	TRIMTAB_UPDATE_GOLDEN=1 $(PYTEST) -m "not cluster and not vllm" -q tests/golden tests/unit
+	TRIMTAB_UPDATE_GOLDEN=1 $(PYTEST) -m "not cluster and not vllm and not teardown" -q tests/golden tests/unit
 
 cluster-up: setup ## Bring up the local cluster (CLUSTER=kind and CLUSTER=current use another).
 	$(PYTHON) -m tests.cluster up
