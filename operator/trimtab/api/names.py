@@ -14,7 +14,6 @@ MANAGED_BY = "app.kubernetes.io/managed-by"
 APP_NAME = "app.kubernetes.io/name"
 DEPLOYMENT_LABEL = "trimtab.dev/deployment"
 REVISION_LABEL = "trimtab.dev/revision"
-TEMPLATE_ANNOTATION = "trimtab.dev/template"  # the template hash, on a revision's Deployment
 CONFIG_ANNOTATION = "trimtab.dev/config"  # the revision's configuration as JSON, on its Deployment
 ENGINE_CONTAINER = "engine"
 PORT_NAME = "http"

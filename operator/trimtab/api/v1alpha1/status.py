@@ -144,7 +144,8 @@ class RolloutStatus(StatusModel):
     stable: StableStatus | None = None
     candidate: CandidateStatus | None = None
     previous: StableStatus | None = None
-    started_at: Instant
+    started_at: Instant | None = None
+    """When the present trial began."""
     served_at: Instant | None = None
     verdict: VerdictStatus | None = None
     bad: Annotated[tuple[Word, ...], Field(max_length=BAD_KEPT)] = ()
