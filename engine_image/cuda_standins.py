@@ -69,7 +69,7 @@ def compile_standin(library: str, symbols: set[str], *, version: str, folder: Pa
     with tempfile.TemporaryDirectory() as scratch:
         source, exports = Path(scratch, "standin.c"), Path(scratch, "exports")
         source.write_text("".join(f"int {name}(void) {{ return {NO_DEVICE}; }}\n" for name in sorted(symbols)))
-        command = ["gcc", "-shared", "-fPIC", "-O1", "-o", str(folder / library), f"-Wl,-soname,{library}"]
+        command = ["gcc", "-shared", "-nostdlib", "-fPIC", "-O1", "-o", str(folder / library), f"-Wl,-soname,{library}"]
         if version:
             exports.write_text(f"{version} {{ global: *; }};\n")
             command.append(f"-Wl,--version-script={exports}")

@@ -17,7 +17,7 @@ has() { command -v "$1" >/dev/null 2>&1; }
 # Program:package. Any Go will do that can download a newer one as a module (Debian 12 has 1.19).
 needed=(
   etcd:etcd-server containerd:containerd runc:runc prometheus:prometheus buildah:buildah mmdebstrap:mmdebstrap
-  iptables:iptables ip:iproute2 unshare:util-linux go:golang-go python3:python3
+  iptables:iptables ip:iproute2 unshare:util-linux go:golang-go python3:python3 gcc:gcc
 )
 
 missing_packages() {
@@ -26,6 +26,7 @@ missing_packages() {
     has "${pair%%:*}" || echo "${pair##*:}"
   done
   [ -x /usr/lib/cni/bridge ] || [ -x /opt/cni/bin/bridge ] || echo containernetworking-plugins
+  compgen -G '/usr/lib/*/libnuma.so.1' >/dev/null || echo libnuma1 # vLLM is linked against it
   [ -e /etc/ssl/certs/ca-certificates.crt ] || echo ca-certificates
   has uv || [ -x "$cache/uv/bin/uv" ] || python3 -c 'import ensurepip, venv' 2>/dev/null || echo python3-venv
 }

@@ -15,7 +15,7 @@ from tests.vllm import venv
 
 
 def compile_library(source: str, path: Path, *options: str) -> None:
-    command = ["gcc", "-shared", "-fPIC", "-o", str(path), "-x", "c", "-", "-x", "none", *options]
+    command = ["gcc", "-shared", "-nostdlib", "-fPIC", "-o", str(path), "-x", "c", "-", "-x", "none", *options]
     subprocess.run(command, input=source, text=True, check=True)
 
 

@@ -32,11 +32,16 @@ def key() -> str:
     return digest.hexdigest()[:12]
 
 
+def _uv() -> str:
+    """uv from the path, or the one that `make setup` keeps in the cache where the machine has none."""
+    return shutil.which("uv") or str(cache_root() / "uv" / "bin" / "uv")
+
+
 def _make(folder: Path) -> None:
     """The steps; `folder` gets its final name at once because scripts in it hold absolute paths."""
     python = folder / "bin" / "python"
-    subprocess.run(["uv", "venv", "--quiet", "--python", PYTHON, str(folder)], check=True)
-    install = ["uv", "pip", "install", "--quiet", "--no-deps", "--require-hashes", "--python", str(python)]
+    subprocess.run([_uv(), "venv", "--quiet", "--python", PYTHON, str(folder)], check=True)
+    install = [_uv(), "pip", "install", "--quiet", "--no-deps", "--require-hashes", "--python", str(python)]
     subprocess.run([*install, "-r", str(LOCK)], check=True)
     for program in FINISHERS:
         subprocess.run([str(python), str(program)], check=True, stdout=sys.stderr)
