@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -77,18 +78,7 @@ class Rollouts(RuleBasedStateMachine):
     def the_operator_sees_the_cluster_as_it_was_one_step_ago(self) -> None:
         assert self.before is not None
         fresh = self.world.facts()
-        stale = RolloutFacts(
-            policy=fresh.policy,
-            revisions=self.before.revisions,
-            user=fresh.user,
-            user_config=fresh.user_config,
-            planned=fresh.planned,
-            verdict=fresh.verdict,
-            paused=fresh.paused,
-            suspended=fresh.suspended,
-            abort=fresh.abort,
-        )
-        self._step(stale)
+        self._step(replace(fresh, revisions=self.before.revisions))
 
     @rule()
     def the_operator_crashes_before_it_performs(self) -> None:
@@ -133,7 +123,7 @@ class Rollouts(RuleBasedStateMachine):
     @rule(replicas=st.integers(1, 4))
     def the_user_scales(self, replicas: int) -> None:
         policy = self.world.policy
-        self.world.policy = Policy(**{**_fields(policy), "replicas": replicas})
+        self.world.policy = replace(policy, replicas=replicas)
 
     @invariant()
     def what_is_known_as_bad_is_not_on_trial(self) -> None:
@@ -146,7 +136,7 @@ class Rollouts(RuleBasedStateMachine):
         state = self.world.state
         if state.phase not in _ON_TRIAL:
             return
-        facts = RolloutFacts(**{**_fields(self.world.facts()), "abort": True})
+        facts = replace(self.world.facts(), abort=True)
         after, _ = step(state, facts, self.world.cluster.now + 1.0)
         assert after.phase in (Phase.ROLLING_BACK, Phase.STABLE)
 
@@ -214,10 +204,6 @@ def _chained(before: RolloutState, after: RolloutState) -> bool:
     for _ in Phase:
         reached |= {move.target for move in TRANSITIONS if move.source in reached}
     return after.phase in reached
-
-
-def _fields(value: Policy | RolloutFacts) -> dict[str, object]:
-    return {name: getattr(value, name) for name in value.__dataclass_fields__}
 
 
 Rollouts.TestCase.settings = settings(

@@ -269,11 +269,8 @@ def test_cooldown_and_the_days_budget_hold_plans_but_not_the_user() -> None:
     driver = stable_driver(max_attempts=2)
     for number in (2, 3):
         driver.world.planned = wish(number, Source.PLAN)
-        driver.until(
-            lambda world, number=number: (
-                world.state.attempts[:1] != () and world.state.attempts[0].revision == f"rev{number}"
-            )
-        )
+        tried = len(driver.world.state.attempts)
+        driver.until(lambda world, tried=tried: len(world.state.attempts) > tried)  # type: ignore[misc]
     first, second = reversed(driver.world.state.attempts)
     assert second.started_at - first.ended_at >= 300.0
     driver.world.planned = wish(4, Source.PLAN)
@@ -301,8 +298,7 @@ def test_too_few_gpus_hold_a_trial_before_it_starts_and_say_the_way_out(source: 
     assert driver.world.state.plan_starts == ()
     assert "needs 2 GPUs" in driver.world.state.holding and "1 are free" in driver.world.state.holding
     driver.world.gpus_free = 2
-    driver.once()
-    assert driver.world.state.phase is Phase.CANARY_STARTING
+    driver.until_phase(Phase.CANARY_STARTING)
 
 
 def test_metrics_that_stay_away_hold_until_the_deadline_and_then_roll_back() -> None:
@@ -328,6 +324,20 @@ def test_a_stable_pod_lost_during_a_trial_delays_the_end_of_a_canary_that_serves
     assert driver.world.cluster.ready() == 2
     driver.until_phase(Phase.STABLE)
     assert driver.world.cluster.ready("rev1") == 2
+
+
+def test_a_corrected_spec_is_tried_though_stable_died_and_the_candidate_serves_until_then() -> None:
+    cluster = Cluster()
+    cluster.natures["rev10"] = Nature.DIES
+    driver = Driver(World(cluster, policy=policy(1), user=wish(10)))
+    driver.until_phase(Phase.STABLE)
+    driver.world.user = wish(2)
+    driver.until(lambda world: cluster.ready("rev2") == 1)
+    driver.world.user, driver.least_ready = wish(3), 10**6
+    driver.until(lambda world: world.state.stable is not None and world.state.stable.revision == "rev3", limit=60)
+    driver.until_phase(Phase.STABLE)
+    driver.once()
+    assert driver.least_ready >= 1 and set(cluster.workloads) == {"rev3"}
 
 
 def test_replicas_follow_the_spec_and_no_replicas_need_no_canary() -> None:

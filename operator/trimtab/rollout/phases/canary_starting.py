@@ -7,7 +7,7 @@ from dataclasses import replace
 from trimtab.model.reason import Reason
 from trimtab.model.rollout import Action, Announce, Phase, RolloutFacts, RolloutState
 from trimtab.rollout.aborting import STARTING_DEADLINES, STARTING_MUST_ABORT
-from trimtab.rollout.capacity import canary_replicas
+from trimtab.rollout.capacity import canary, canary_replicas, floor, still_needed, target
 from trimtab.rollout.checks import Abort, Hold, counted, run
 from trimtab.rollout.deciding import STARTING_MAY_ADVANCE
 from trimtab.rollout.level import ensure, serving
@@ -34,4 +34,7 @@ def advance(state: RolloutState, facts: RolloutFacts, now: float) -> Move:
 def actions(state: RolloutState, facts: RolloutFacts, now: float) -> tuple[Action, ...]:
     if state.candidate is None:
         return serving(state, facts)
-    return (*serving(state, facts), ensure(state.candidate, canary_replicas(facts)))
+    # A revision that was left serving by an earlier trial may have more pods than a canary, and they may be needed.
+    found = canary(facts, state.candidate.revision)
+    needed = still_needed(target(facts, state), found, floor(facts, state))
+    return (*serving(state, facts), ensure(state.candidate, max(canary_replicas(facts), needed)))

@@ -16,9 +16,12 @@ def advance(state: RolloutState, facts: RolloutFacts, now: float) -> Move:
     if state.candidate is None or state.stable is None:
         return finished(state, now)
     found = canary(facts, state.candidate.revision)
-    if found.gone and (not state.moved or _is_restored(state, facts, now)):
-        return finished(state, now)
     served, whole = target(facts, state), floor(facts, state)
+    # A stable revision that does not come back must not keep a corrected spec from being tried. What still serves of
+    # the candidate is then left beside it, and goes as a stray once something else carries everything.
+    gone = found.gone or (served.ready == 0 and _overdue(state, facts, now))
+    if gone and (not state.moved or _is_restored(state, facts, now)):
+        return finished(state, now)
     message = f"{served.ready} of {counted(whole, 'stable pod')} ready; the candidate has {len(found.pods)} left."
     return Move(replace(state, holding=message))
 
@@ -47,7 +50,7 @@ def _stable(state: RolloutState, facts: RolloutFacts) -> tuple[Action, ...]:
 
 
 def _is_restored(state: RolloutState, facts: RolloutFacts, now: float) -> bool:
-    """Stable carries everything again, or after the deadline at least something: then the rollback need not wait on.
+    """Stable carries everything again, or the deadline is over; an adopted target must run its own configuration again.
 
     Facts of the very instant of the decision prove nothing: they may be from before stable gave its last replica.
     """
@@ -55,10 +58,12 @@ def _is_restored(state: RolloutState, facts: RolloutFacts, now: float) -> bool:
         return True
     if now <= state.since:
         return False
+    late = _overdue(state, facts, now)
     if facts.policy.adopted:
-        return target_runs(facts, state, state.stable.revision)
-    ready = facts.revision(state.stable.revision).ready
-    return ready >= floor(facts, state) or (ready > 0 and _overdue(state, facts, now))
+        found = target(facts, state)
+        back = (found.runs or found.revision) == state.stable.revision
+        return (back and late) or target_runs(facts, state, state.stable.revision)
+    return late or facts.revision(state.stable.revision).ready >= floor(facts, state)
 
 
 def _overdue(state: RolloutState, facts: RolloutFacts, now: float) -> bool:
