@@ -22,6 +22,7 @@ from trimtab.reconcile.metrics import MetricsReader
 from trimtab.reconcile.world import World
 from trimtab.render import template_hash
 from trimtab.telemetry.metrics import Metrics
+from trimtab.telemetry.tracing import Tracing
 
 pytestmark = pytest.mark.cluster
 
@@ -88,6 +89,7 @@ async def operator(kube: Kube, namespace: str) -> AsyncIterator[Operator]:
             events=Events(kube),
             metrics_reader=MetricsReader(prometheus, clock, scrape_interval=5.0),
             telemetry=Metrics(),
+            tracing=Tracing(),
             now=clock,
             memory=Memory(),
         )
