@@ -16,6 +16,8 @@ What is decided here, beyond the phases themselves:
   is evidence against a canary still aborts it.
 - A trial that the surroundings ended (no room, no quota, no image, no decision before the deadline) is tried again with
   a back-off that doubles; one that the configuration itself ended never is.
+- A rollback waits for stable capacity until the deadline for readiness. If stable does not come back at all, what still
+  serves of the candidate stays until another revision carries everything, and a corrected spec may be tried meanwhile.
 - Too few free GPUs hold a trial before it starts. Nothing was tried, so no attempt is counted.
 - With no replicas wanted, nothing serves that a canary could protect: the user's configuration is adopted directly.
 - Where an HPA owns the replicas of an owned workload it must point at the LLMDeployment's scale subresource; one that
