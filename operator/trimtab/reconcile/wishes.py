@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from trimtab.api.names import revision_name
 from trimtab.model.config import EngineConfig
-from trimtab.model.plan import Plan
+from trimtab.model.plan import Metric, Plan
 from trimtab.model.rollout import RolloutState, Source, Wish
+
+_BATCH_LIMITS = ("maxNumActiveSeqs", "maxNumBatchedTokens", "maxNumSeqs")
 
 
 def wish_of_user(spec_config: EngineConfig, template: str, state: RolloutState) -> Wish:
@@ -18,7 +20,23 @@ def wish_of_user(spec_config: EngineConfig, template: str, state: RolloutState) 
     config = spec_config
     if state.stable is not None:
         config = state.stable.config.with_changes(state.user_config.changes_to(spec_config))
-    return Wish(config=config, template=template, source=Source.USER, revision=revision_name(config, template))
+    before = state.stable.config if state.stable is not None else config
+    return Wish(
+        config=config,
+        template=template,
+        source=Source.USER,
+        revision=revision_name(config, template),
+        trades=traded_by_user(before, config),
+    )
+
+
+def traded_by_user(before: EngineConfig, after: EngineConfig) -> frozenset[Metric]:
+    """What an edit knowingly trades: raising a batch limit raises the ITL, which its SLO then judges alone."""
+    for knob in _BATCH_LIMITS:
+        old, new = before.get(knob), after.get(knob)
+        if isinstance(old, int) and isinstance(new, int) and new > old:
+            return frozenset({Metric.ITL})
+    return frozenset()
 
 
 def wish_of_plan(plan: Plan, state: RolloutState) -> Wish | None:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.reconcile.resources import settled, stable
 from trimtab.api.names import revision_name
-from trimtab.model.config import EngineConfig
+from trimtab.model.config import EngineConfig, KnobValue
 from trimtab.model.plan import Change, Effect, Effort, Impact, Metric, Optimization, OptimizationType, Plan
 from trimtab.model.rollout import Phase, RolloutState, Source, Stable
-from trimtab.reconcile.wishes import wish_of_plan, wish_of_user
+from trimtab.reconcile.wishes import traded_by_user, wish_of_plan, wish_of_user
 
 SPEC = EngineConfig({"maxNumSeqs": 1, "enforceEager": True})
 # What Trimtab made of it: a limit raised, a knob added that the spec does not name.
@@ -139,3 +140,18 @@ def test_a_step_may_return_a_knob_to_its_default() -> None:
     wish = wish_of_plan(_plan(TUNED.config, {"maxNumBatchedTokens": None}), _tuned())
     assert wish is not None
     assert "maxNumBatchedTokens" not in wish.config
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "traded"),
+    [
+        ({"maxNumSeqs": 2}, {"maxNumSeqs": 16}, {Metric.ITL}),
+        ({"maxNumSeqs": 16}, {"maxNumSeqs": 2}, set()),
+        ({}, {"maxNumSeqs": 16}, set()),
+        ({"blockSize": 16}, {"blockSize": 32}, set()),
+    ],
+)
+def test_raising_a_batch_limit_trades_the_itl_and_nothing_else_is_a_trade(
+    before: dict[str, KnobValue], after: dict[str, KnobValue], traded: set[Metric]
+) -> None:
+    assert traded_by_user(EngineConfig(before), EngineConfig(after)) == traded
