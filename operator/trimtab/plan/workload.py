@@ -39,10 +39,18 @@ class Workload:
 
     @property
     def prefill(self) -> float | None:
-        """Seconds from the start of a request in the engine to its first token."""
+        """Seconds from the start of a request in the engine to its first token.
+
+        Engines count a TTFT when the first token leaves and a queue time when the request ends, so while a long queue
+        grows, their means are of different requests. End-to-end and queue time are counted together, but contain the
+        decoding, which is only known on average. Either is too large when it errs by much: the smaller one counts.
+        """
         if self.ttft is None or self.queue is None:
             return None
-        return max(0.0, self.ttft - self.queue)
+        found = self.ttft - self.queue
+        if self.e2e is not None and self.itl is not None and self.output is not None:
+            found = min(found, self.e2e - self.queue - self.itl * max(0.0, self.output - 1))
+        return max(0.0, found)
 
     @property
     def fingerprint(self) -> Mapping[str, float]:
