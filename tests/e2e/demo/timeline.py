@@ -25,12 +25,12 @@ class Mark:
 
 
 def stretches(samples: Sequence[Sample]) -> list[tuple[str, float, float]]:
-    """(act, begin, end) of each stretch of samples with the same act."""
+    """(act, begin, end) of each stretch of samples with the same act; each ends where the next one begins."""
     found: list[tuple[str, float, float]] = []
     for sample in samples:
-        if found and found[-1][0] == sample.act:
-            found[-1] = (sample.act, found[-1][1], sample.at)
-        else:
+        if found:
+            found[-1] = (*found[-1][:2], sample.at)
+        if not found or found[-1][0] != sample.act:
             found.append((sample.act, sample.at, sample.at))
     return found
 
@@ -48,7 +48,7 @@ def draw(samples: Sequence[Sample], marks: Sequence[Mark], path: Path) -> None:
     )
     upper.plot(at, rates, color="#1b6e3c", linewidth=1.8)
     upper.set_ylabel("output tokens per second")
-    upper.set_ylim(bottom=0, top=1.25 * max(1.0, *rates))
+    upper.set_ylim(bottom=0, top=1.5 * max(1.0, *rates))
     for name, colour, pick in (("p95", "#b3402a", "ttft_p95_ms"), ("p50", "#e0a030", "ttft_p50_ms")):
         values = [getattr(sample.load, pick) for sample in loaded]
         points = [(x, y / 1000) for x, y in zip(at, values, strict=True) if y is not None]
@@ -66,8 +66,17 @@ def draw(samples: Sequence[Sample], marks: Sequence[Mark], path: Path) -> None:
     for index, mark in enumerate(sorted(marks, key=lambda mark: mark.at)):
         for axes in (upper, lower):
             axes.axvline(mark.at - zero, color="#555555", linewidth=0.8, linestyle=":")
-        upper.annotate(mark.text, (mark.at - zero, 0.97 - 0.06 * (index % 4)), xycoords=("data", "axes fraction"),
-                       fontsize=7.5, ha="left", va="top", xytext=(2, 0), textcoords="offset points")  # fmt: skip
+        late = mark.at - zero > 0.85 * at[-1]
+        upper.annotate(
+            mark.text,
+            (mark.at - zero, 0.97 - 0.06 * (index % 4)),
+            xycoords=("data", "axes fraction"),
+            fontsize=7.5,
+            ha="right" if late else "left",
+            va="top",
+            xytext=(-2 if late else 2, 0),
+            textcoords="offset points",
+        )
     for axes in (upper, lower):
         axes.grid(visible=True, axis="y", linewidth=0.4)
         axes.set_xlim(0, at[-1] or 1)
