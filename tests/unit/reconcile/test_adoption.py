@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from tests.unit.reconcile.resources import adopting, facts, owned, pods, settled, target
+import dataclasses
+
+import pytest
+
+from tests.unit.reconcile.resources import adopting, facts, owned, pods, settled, stable, target
 from trimtab.api.names import revision_name
 from trimtab.api.v1alpha1 import LLMDeployment
 from trimtab.model.config import EngineConfig
 from trimtab.model.rollout import Phase, RevisionFacts, RolloutState, Source, Stable
-from trimtab.reconcile.adoption import identify, user_config
+from trimtab.reconcile.adoption import followed, identify, user_config
 from trimtab.render import target_template_hash
 
 RUNS = EngineConfig({"maxNumSeqs": 4})
@@ -108,3 +112,42 @@ def test_a_rolling_target_is_not_settled() -> None:
 def test_an_owned_deployment_asks_for_its_spec_from_the_beginning() -> None:
     deployment = owned(engine={"config": {"maxNumSeqs": 2}})
     assert user_config(deployment, RolloutState(phase=Phase.STARTING)) == EngineConfig({"maxNumSeqs": 2})
+
+
+def _changed_by_its_owner(phase: Phase) -> tuple[RolloutState, dict[str, RevisionFacts]]:
+    """The state of a trial or of none, and a target that somebody else has given 16 sequences."""
+    deployment = adopting()
+    changed = target(("/models/m75", "--max-num-seqs", "16"))
+    template = target_template_hash(deployment, changed)
+    serves = Stable(revision_name(RUNS, template), RUNS, template)
+    state = dataclasses.replace(settled(serves), phase=phase)
+    _, found = identify(deployment, state, changed, template, _own())
+    return state, found
+
+
+def test_a_target_that_its_owner_changed_is_adopted_as_it_is_now() -> None:
+    state, found = _changed_by_its_owner(Phase.STABLE)
+    again = followed(state, found)
+    assert (again.phase, again.stable) == (Phase.STARTING, None)
+    assert (again.attempts, again.bad) == (state.attempts, state.bad), "what failed stays remembered"
+
+
+@pytest.mark.parametrize("phase", [phase for phase in Phase if phase is not Phase.STABLE])
+def test_a_trial_is_not_disturbed_by_what_the_target_runs(phase: Phase) -> None:
+    """While it is promoted the target runs something else than stable because we asked for it."""
+    state, found = _changed_by_its_owner(phase)
+    assert followed(state, found) is state
+
+
+def test_a_target_that_runs_what_is_stable_is_left_as_it_is() -> None:
+    deployment = adopting()
+    template = _template(deployment)
+    state = settled(Stable(revision_name(RUNS, template), RUNS, template))
+    _, found = identify(deployment, state, target(), template, _own())
+    assert followed(state, found) is state
+
+
+def test_an_owned_revision_is_nothing_to_follow() -> None:
+    state = settled(stable("rev-a", maxNumSeqs=1))
+    assert followed(state, {"rev-a": dataclasses.replace(facts("rev-a", 2), runs="rev-b")}) is state
+    assert followed(state, {}) is state
