@@ -35,6 +35,9 @@ disabled_plugins = {json.dumps(disabled)}
 
 [plugins."io.containerd.gc.v1.scheduler"]
   startup_delay = "60s"
+
+[plugins."io.containerd.internal.v1.opt"]
+  path = {quoted(str(runtime / "opt"))}
 """
     if sandbox_image is None:
         return text

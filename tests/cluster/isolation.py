@@ -19,9 +19,10 @@ from pathlib import Path
 
 from tests.cluster import cgroups
 from tests.cluster.layout import Layout
+from tests.cluster.leftovers import OUTSIDE
 
 # $0: the directory with the layer; $1: a directory that is seen inside as it is, and not through the layer (containerd
-# and buildah cannot put their own layers on top of one).
+# and buildah cannot put their own layers on top of one); the rest: what is not there inside, whatever is outside.
 _PREPARE = """
 set -e
 mount --make-rprivate /
@@ -33,15 +34,19 @@ mount -t sysfs sysfs sys
 mount --rbind /sys/fs/cgroup sys/fs/cgroup
 mount -t proc proc proc
 mount -t tmpfs tmpfs run
-mount -t tmpfs tmpfs tmp
+case "$REPOSITORY" in
+  /tmp/*) ;; # a checkout below /tmp must stay to be seen; the layer keeps what is written there
+  *) mount -t tmpfs tmpfs tmp ;;
+esac
 mount --bind "$1" "$0/root$1"
 pivot_root . .
 umount -l .
 cd /
 ip link set lo up
-# As if no kubelet had ever run here. (One that does, outside, may add a file in between: then again.)
+shift
+# A cluster that runs outside may add a file in between: then again.
 for attempt in 1 2 3 4 5; do
-  if rm -rf /var/lib/kubelet /var/log/containers /var/log/pods /var/lib/cni; then break; fi
+  if rm -rf "$@"; then break; fi
 done
 echo ready
 exec sleep infinity
@@ -157,8 +162,9 @@ def isolated(directory: Path, repository: Path, *, own_network: bool = True) -> 
     cache.mkdir(parents=True)
     # No mark of another cluster may come along: what runs inside is found by it.
     env = {name: value for name, value in os.environ.items() if name != "TRIMTAB_CLUSTER_MEMBER"}
+    env["REPOSITORY"] = str(repository)
     spaces = ["--mount", "--pid", "--ipc", "--uts", *(["--net"] if own_network else [])]
-    words = ["unshare", *spaces, "--fork", "--kill-child", "sh", "-c", _PREPARE, str(layer), str(cache)]
+    words = ["unshare", *spaces, "--fork", "--kill-child", "sh", "-c", _PREPARE, str(layer), str(cache), *OUTSIDE]
     outer = subprocess.Popen(words, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     assert outer.stdout is not None
     said = outer.stdout.readline()
