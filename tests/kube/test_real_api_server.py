@@ -157,9 +157,11 @@ async def test_the_other_kinds_can_be_listed(kube: Kube, namespace: str) -> None
     assert [kind.name for kind in KINDS] == sorted(kind.name for kind in KINDS)
 
 
-async def test_a_list_position_that_is_too_old_is_gone(cluster: Handle) -> None:
+def test_a_list_position_that_is_too_old_is_gone(cluster: Handle) -> None:
     # A young cluster still knows its first revisions; an older one has forgotten them, which is an error and as good.
-    subprocess.run(["etcdctl", "compact", "5"], env={**os.environ, "ETCDCTL_API": "3"}, check=False, capture_output=True)
+    subprocess.run(
+        ["etcdctl", "compact", "5"], env={**os.environ, "ETCDCTL_API": "3"}, check=False, capture_output=True
+    )
     transport = ApiTransport(api_client(cluster.kubeconfig))
     old = "eyJ2IjoibWV0YS5rOHMuaW8vdjEiLCJydiI6MSwic3RhcnQiOiJhIn0"  # resource version 1, start at "a"
     request = Request(method="GET", path="/api/v1/pods", doing="list pods", query=(("limit", "1"), ("continue", old)))
