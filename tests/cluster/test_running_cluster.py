@@ -37,7 +37,7 @@ spec:
 ---
 apiVersion: v1
 kind: Service
-metadata: {name: engine}
+metadata: {name: chat}
 spec:
   type: NodePort
   selector: {app: engine}
@@ -104,11 +104,11 @@ def status(url, attempts=60):
         return status(url, attempts - 1)
 print([status(url) for url in sys.argv[1:]])
 """
-    address = cluster.kubectl("get", "service", "engine", "--output=jsonpath={.spec.clusterIP}", namespace=engine)
+    address = cluster.kubectl("get", "service", "chat", "--output=jsonpath={.spec.clusterIP}", namespace=engine)
     urls = [
         f"http://{address}/health",
-        "http://engine/health",
-        f"http://engine.{engine}.svc.cluster.local/health",
+        "http://chat/health",
+        f"http://chat.{engine}.svc.cluster.local/health",
         f"{cluster.prometheus_in_cluster}/-/ready",
         "http://prometheus.monitoring.svc:9090/-/ready",
     ]
@@ -130,7 +130,7 @@ except socket.gaierror as error:
 
 def test_a_node_port_answers_on_this_machine_s_loopback_address(cluster: Handle, engine: str) -> None:
     path = "--output=jsonpath={.spec.ports[0].nodePort}"
-    port = cluster.kubectl("get", "service", "engine", path, namespace=engine)
+    port = cluster.kubectl("get", "service", "chat", path, namespace=engine)
     until("the NodePort answers", lambda: processes.answers(f"http://127.0.0.1:{port}/health"))
 
 
