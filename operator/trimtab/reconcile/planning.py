@@ -127,9 +127,19 @@ def _current(known: Sequence[Object], name: str | None) -> Plan | None:
 
 
 def _allowed(deployment: LLMDeployment, plan: Plan, state: RolloutState, mode: Mode) -> Wish | None:
-    if mode is Mode.APPLY or (mode is Mode.APPROVE and deployment.spec.tuning.approved_plan == plan.name):
-        return wish_of_plan(plan, state)
-    return None
+    if mode not in (Mode.APPROVE, Mode.APPLY) or awaits_approval(deployment, plan):
+        return None
+    return wish_of_plan(plan, state)
+
+
+def awaits_approval(deployment: LLMDeployment, plan: Plan) -> bool:
+    """Whether a person must approve the plan first: in mode Approve, and in every mode for a step that alters outputs.
+
+    Nothing measures the quality of answers yet, so no change of them is made without a person's word (promise 7).
+    """
+    tuning = deployment.spec.tuning
+    needed = tuning.mode is Mode.APPROVE or plan.optimizations[0].alters_outputs
+    return needed and tuning.approved_plan != plan.name
 
 
 async def read_plans(kube: Kube, deployment: LLMDeployment) -> list[Object]:

@@ -19,6 +19,7 @@ from trimtab.model.reading import Known, Reading, Unknown, Why
 from trimtab.model.reason import Reason
 from trimtab.model.rollout import Attempt, Phase, RevisionFacts, RolloutState
 from trimtab.model.snapshot import RevisionView, Snapshot
+from trimtab.reconcile.planning import awaits_approval
 from trimtab.reconcile.spec_checks import Problem
 
 _METRICS_REASONS = {
@@ -293,8 +294,8 @@ def _planned(proposal: Proposal, deployment: LLMDeployment) -> _Row:
         f"{proposal.name}: {steps}. Estimated {effect.metric.value} x {effect.ratio:.2f} "
         f"({effect.low:.2f} to {effect.high:.2f}, {effect.basis})."
     )
-    tuning = deployment.spec.tuning
-    if tuning.mode is Mode.APPROVE and tuning.approved_plan != proposal.name:
+    acts = deployment.spec.tuning.mode in (Mode.APPROVE, Mode.APPLY)
+    if acts and awaits_approval(deployment, proposal):
         way = "It is tried once spec.tuning.approvedPlan holds its name."
         return ("Planned", True, Reason.AWAITING_APPROVAL, f"{message} {way}")
     return ("Planned", True, Reason.PLAN_PROPOSED, message)

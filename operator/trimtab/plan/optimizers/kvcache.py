@@ -100,7 +100,7 @@ def _eight_bits(context: Context) -> Iterator[Optimization | Rejected]:
             effect(Metric.TTFT, 0.6, spread=(0.3, 1.2), basis=basis),
         ),
         addresses=causes,
-        risks=("Answers can change: they are compared with those of the stable revision first.",),
+        risks=("Answers can change, and nothing compares them yet: a person must approve this plan.",),
     )
 
 

@@ -51,7 +51,7 @@ def optimize(context: Context) -> Iterator[Optimization | Rejected]:
             stated(Metric.KV_CAPACITY, 1.2, 1.0, 2.5, "memory that the weights give back"),
         ),
         addresses=causes,
-        risks=("Answers can change: they are compared with those of the stable revision first.",),
+        risks=("Answers can change, and nothing compares them yet: a person must approve this plan.",),
         prerequisites=("A checkpoint that is not quantized.",),
     )
 

@@ -26,7 +26,7 @@ def advance(state: RolloutState, facts: RolloutFacts, now: float) -> Move:
         return aborted(state, answer, facts, now)
     if isinstance(answer, Hold):
         return Move(replace(state, holding=answer.message))
-    message = f"{counted(canary_replicas(facts), 'canary pod')} of revision {state.candidate.revision} serve."
+    message = f"Revision {state.candidate.revision} serves with {counted(canary_replicas(facts), 'canary pod')}."
     judging = entered(replace(state, served_at=now), Phase.CANARY_JUDGING, now)
     return Move(judging, (Announce(Reason.CANARY_JUDGING, message),))
 
