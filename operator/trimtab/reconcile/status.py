@@ -17,7 +17,7 @@ from trimtab.model.bottleneck import Health
 from trimtab.model.plan import NoPlan, Plan, Proposal
 from trimtab.model.reading import Known, Reading, Unknown, Why
 from trimtab.model.reason import Reason
-from trimtab.model.rollout import Attempt, Phase, RevisionFacts, RolloutState
+from trimtab.model.rollout import Attempt, Phase, RevisionFacts, RolloutState, Source
 from trimtab.model.snapshot import RevisionView, Snapshot
 from trimtab.reconcile.planning import awaits_approval
 from trimtab.reconcile.spec_checks import Problem
@@ -39,6 +39,18 @@ _PHASE_REASONS = {
     Phase.PROMOTING: Reason.PROMOTING,
     Phase.WATCHING: Reason.WATCHING,
     Phase.ROLLING_BACK: Reason.ROLLING_BACK,
+}
+
+
+# What a user can do about a change of the spec that could not run. Trimtab's own trials need nobody.
+_NEXT_STEPS = {
+    Reason.CANARY_CRASH_LOOP: "Take back what was changed in spec.engine, or correct it for this engine version.",
+    Reason.CANARY_OOM_KILLED: "Raise spec.resources.limits.memory, or let the engine take less.",
+    Reason.CANARY_IMAGE_PULL: "Correct spec.engine.image, or name its credentials in spec.pod.imagePullSecrets.",
+    Reason.CANARY_UNSCHEDULABLE: "Ask for less in spec.resources or spec.accelerator, or add a node that has it.",
+    Reason.CANARY_NOT_READY: "Raise spec.rollout.readyDeadlineSeconds if this engine needs longer to start.",
+    Reason.QUOTA_EXCEEDED: "Raise the namespace's quota, or ask for less in spec.resources.",
+    Reason.INSUFFICIENT_GPUS: "Ask for fewer in spec.accelerator.count, or add a node that has them.",
 }
 
 
@@ -201,7 +213,9 @@ def _last_attempt(attempt: Attempt) -> str:
         Reason.SUPERSEDED: "was superseded",
         Reason.WITHDRAWN: "was withdrawn",
     }.get(attempt.outcome, f"ended as {attempt.outcome.value}")
-    return f"The last trial, revision {attempt.revision}, {said}: {attempt.message}"
+    told = f"The last trial, revision {attempt.revision}, {said}: {attempt.message}"
+    step = _NEXT_STEPS.get(attempt.reason, "") if attempt.source is Source.USER else ""
+    return f"{told} {step}".rstrip()
 
 
 def _conditions(report: Report, before: Sequence[Mapping[str, Any]], now: float) -> list[dict[str, Any]]:
