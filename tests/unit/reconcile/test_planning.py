@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from tests.unit.reconcile.resources import NOW, owned, seconds, settled, snapshot, stable
@@ -13,7 +15,7 @@ from trimtab.model.reason import Reason
 from trimtab.model.rollout import Phase, RolloutState
 from trimtab.model.slo import Slo
 from trimtab.model.snapshot import PodMetrics, Snapshot
-from trimtab.reconcile.planning import Planned, consider, mode_of, patience
+from trimtab.reconcile.planning import Planned, awaits_approval, consider, mode_of, patience
 
 SERVES = stable("rev-a", maxNumSeqs=1)
 # One request runs on each pod and 14 wait: what the limit of one sequence leads to.
@@ -139,3 +141,25 @@ def test_the_intent_of_a_plan_is_the_same_while_its_figures_move() -> None:
 @pytest.mark.parametrize(("interval", "window", "expected"), [(15, 60, 30.0), (5, 20, 10.0), (5, 120, 60.0)])
 def test_a_plan_must_last_for_half_a_window_and_two_looks(interval: int, window: int, expected: float) -> None:
     assert patience(owned(tuning={"intervalSeconds": interval, "windowSeconds": window})) == expected
+
+
+@pytest.mark.parametrize(
+    ("mode", "alters_outputs", "approved", "awaits"),
+    [
+        (Mode.APPLY, False, "", False),
+        (Mode.APPLY, True, "", True),
+        (Mode.APPLY, True, "this", False),
+        (Mode.APPROVE, False, "", True),
+        (Mode.APPROVE, False, "another", True),
+        (Mode.APPROVE, True, "this", False),
+    ],
+)
+def test_a_step_that_alters_outputs_waits_for_a_person_in_every_mode(
+    mode: Mode, alters_outputs: bool, approved: str, awaits: bool
+) -> None:
+    plan = _consider(Mode.APPLY).proposal
+    assert isinstance(plan, Plan)
+    steps = tuple(replace(step, alters_outputs=alters_outputs) for step in plan.optimizations)
+    plan = replace(plan, optimizations=steps)
+    name = {"this": plan.name, "another": "chat-00000000", "": ""}[approved]
+    assert awaits_approval(owned(tuning={"mode": mode.value, "approvedPlan": name}), plan) is awaits
