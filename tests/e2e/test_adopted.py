@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -14,9 +14,9 @@ import yaml
 from tests.e2e.conftest import LOAD
 from tests.e2e.loadgen import restricted
 from tests.e2e.manifests import BUCKETS, MODEL, Service
-from tests.e2e.operator import Operator
 from tests.e2e.pods import is_ready
 from tests.e2e.scenario import Scenario
+from tests.e2e.view import Attempt
 from tests.e2e.waiting import until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.emulator, pytest.mark.slow]
@@ -123,63 +123,94 @@ def test_adopting_changes_nothing(adopting: Scenario) -> None:
     assert _owned_by_trimtab(after) == {}
 
 
-def test_a_promotion_changes_the_planned_argument_and_nothing_else(adopting: Scenario, operator: Operator) -> None:
-    before_target = _target(adopting)
+def _deployments(scenario: Scenario) -> list[dict[str, Any]]:
+    return scenario.access.items(f"/apis/apps/v1/namespaces/{scenario.namespace}/deployments")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Promotion:
+    """What a promotion did to the target: it as it was, the canary, what the conflict said, and it as it is."""
+
+    before: dict[str, Any]
+    canary: dict[str, Any]
+    conflict: str
+    at_conflict: dict[str, Any]
+    attempt: Attempt
+    after: dict[str, Any]
+    least_ready: int
+
+
+@pytest.fixture(scope="module")
+def promotion(adopting: Scenario) -> Promotion:
+    """Trimtab may act, but the arguments belong to the user's own field manager; then the user hands them over."""
+    target = _target(adopting)
     before = adopting.until("a bottleneck is found", lambda v: bool(v.bottleneck), seconds=90)
     since = time.time()
     adopting.patch({"tuning": {"mode": "Apply"}})
-    canary: list[dict[str, Any]] = []
-
-    def sees_the_canary() -> bool:
-        found = adopting.access.items(f"/apis/apps/v1/namespaces/{adopting.namespace}/deployments")
-        canary.extend(item for item in found if item["metadata"]["name"] != "mine" and not canary)
-        return bool(canary)
-
-    until("the canary is there", sees_the_canary, seconds=120, say=lambda: str(adopting.view()))
-    template = canary[0]["spec"]["template"]
-    assert template["metadata"]["labels"]["app"] == "mine", "the user's Service must reach the canary"
-    assert template["metadata"]["annotations"] == before_target["spec"]["template"]["metadata"]["annotations"]
-    assert canary[0]["spec"]["replicas"] == 1
-
+    adopting.until("a canary is there", lambda v: bool(v.role("Canary")), seconds=120)
+    canary = next(found for found in _deployments(adopting) if found["metadata"]["name"] != "mine")
+    refused = adopting.until(
+        "the conflict is reported", lambda v: v.condition("Ready").reason == "FieldConflict", seconds=150
+    )
+    at_conflict = _target(adopting)
+    adopting.patch({"targetRef": {"fieldConflicts": "Override"}})
     attempt = adopting.attempt_ended(before, "Promoted", 300)
     adopting.patch({"tuning": {"mode": "Recommend"}})
-    adopting.until("the target runs it", lambda v: v.phase == "Stable", seconds=120)
+    until("the canary is gone", lambda: len(_deployments(adopting)) == 1, seconds=60)
+    return Promotion(
+        before=target,
+        canary=canary,
+        conflict=refused.condition("Ready").message,
+        at_conflict=at_conflict,
+        attempt=attempt,
+        after=_target(adopting),
+        least_ready=adopting.pods.least_of_all(since),
+    )
 
-    target = _target(adopting)
-    engine = target["spec"]["template"]["spec"]["containers"][0]
-    untouched = copy.deepcopy(target["spec"])
-    untouched["template"]["spec"]["containers"][0]["args"] = _ARGUMENTS
-    assert untouched == before_target["spec"], "only the arguments may differ"
-    changed = set(attempt.config) - set(adopting.service.locked)
-    assert "maxNumSeqs" in changed
-    fields = _owned_by_trimtab(target)["f:spec"]["f:template"]["f:spec"]["f:containers"]['k:{"name":"engine"}']
-    assert set(fields) <= {".", "f:name", "f:args"}
-    text = " ".join(engine["args"])
-    assert f"--max-num-seqs={attempt.config['maxNumSeqs']}" in text.replace("--max-num-seqs ", "--max-num-seqs=")
+
+def test_the_canary_is_a_copy_that_the_users_service_reaches(promotion: Promotion) -> None:
+    template = promotion.canary["spec"]["template"]
+    assert promotion.canary["spec"]["replicas"] == 1
+    assert template["metadata"]["labels"]["app"] == "mine"
+    assert template["metadata"]["annotations"] == promotion.before["spec"]["template"]["metadata"]["annotations"]
+
+
+def test_fields_of_another_manager_are_left_to_it_and_it_is_named(promotion: Promotion) -> None:
+    assert promotion.at_conflict["metadata"]["generation"] == promotion.before["metadata"]["generation"]
+    assert "kubectl" in promotion.conflict
+    assert "fieldConflicts" in promotion.conflict, "the next step"
+
+
+def test_a_promotion_changes_the_planned_arguments_and_nothing_else(promotion: Promotion) -> None:
+    spec = copy.deepcopy(promotion.after["spec"])
+    engine = spec["template"]["spec"]["containers"][0]
+    arguments = " ".join(engine["args"])
+    assert f"--max-num-seqs={promotion.attempt.config['maxNumSeqs']}" in arguments.replace("-seqs ", "-seqs=")
     for kept in ("--enforce-eager", "--shutdown-timeout", BUCKETS):
         assert kept in engine["args"]
-
-    # The canary is gone, and the pods never fell below what the user asked for.
-    until(
-        "the canary is gone",
-        lambda: len(adopting.access.items(f"/apis/apps/v1/namespaces/{adopting.namespace}/deployments")) == 1,
-        seconds=60,
-    )
-    assert adopting.pods.least_of_all(since) >= 2
+    engine["args"] = _ARGUMENTS
+    assert spec == promotion.before["spec"]
 
 
-def test_deleting_the_resource_in_a_canary_leaves_the_target_serving(adopting: Scenario) -> None:
+def test_trimtab_owns_the_planned_fields_alone(promotion: Promotion) -> None:
+    spec = _owned_by_trimtab(promotion.after)["f:spec"]
+    assert set(spec) == {"f:template"}
+    assert set(spec["f:template"]["f:spec"]) == {"f:containers"}
+    fields = spec["f:template"]["f:spec"]["f:containers"]['k:{"name":"engine"}']
+    assert set(fields) <= {".", "f:name", "f:args"}
+
+
+def test_an_adopted_service_keeps_its_capacity_through_a_promotion(promotion: Promotion) -> None:
+    assert promotion.least_ready >= 2
+
+
+def test_deleting_the_resource_in_a_canary_leaves_the_target_serving(adopting: Scenario, promotion: Promotion) -> None:
     before = _target(adopting)
     since = time.time()
-    stays = dataclasses.replace(adopting.service, config={"maxNumSeqs": 2})
-    adopting.patch({"engine": {"config": dict(stays.config)}})
+    adopting.patch({"engine": {"config": {"maxNumSeqs": 2}}})
     adopting.until("a canary is there", lambda v: bool(v.role("Canary")), seconds=60)
     adopting.access.handle.kubectl("delete", "llmdep", "mine", namespace=adopting.namespace)
-    until(
-        "the canary is gone",
-        lambda: len(adopting.access.items(f"/apis/apps/v1/namespaces/{adopting.namespace}/deployments")) == 1,
-        seconds=120,
-    )
+    until("the canary is gone", lambda: len(_deployments(adopting)) == 1, seconds=120)
     assert _target(adopting)["metadata"]["generation"] == before["metadata"]["generation"]
     assert adopting.pods.least("", since) >= 2
     totals = adopting.load.drain()

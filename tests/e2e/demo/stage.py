@@ -35,8 +35,12 @@ def _cluster_program(*words: str, quiet: bool) -> str:
 
 def cluster() -> Handle:
     """The cluster that CLUSTER names, brought up where it is not."""
-    _cluster_program("up", quiet=False)
-    return from_document(json.loads(_cluster_program("status", "--json", quiet=True)))
+    try:
+        found = _cluster_program("status", "--json", quiet=True)
+    except StageError:
+        _cluster_program("up", quiet=False)
+        found = _cluster_program("status", "--json", quiet=True)
+    return from_document(json.loads(found))
 
 
 def images(engine: str) -> dict[str, str]:
