@@ -54,7 +54,7 @@ def approve(
     namespace: Namespace = "default",
     plan: Annotated[str, typer.Option(help="The plan; the current one when it is left out.")] = "",
 ) -> None:
-    """Approve a plan in mode Approve: it is tried on a canary next."""
+    """Approve a plan: in the modes Approve and Apply it is tried on a canary next."""
 
     async def write(kube: Kube) -> tuple[str, str]:
         found = await resource(kube, namespace, name)
@@ -67,8 +67,8 @@ def approve(
 
     chosen, mode = with_cluster(write)
     typer.echo(f"Approved {chosen}.")
-    if mode != "Approve":
-        typer.echo(f"Note: spec.tuning.mode is {mode}; approvals count in mode Approve.")
+    if mode not in ("Approve", "Apply"):
+        typer.echo(f"Note: spec.tuning.mode is {mode}; plans are tried in the modes Approve and Apply.")
 
 
 @app.command()

@@ -277,6 +277,7 @@ def _report(
         plan_name=planned.proposal.name
         if isinstance(planned.proposal, Plan)
         else facts.deployment.status.get("plan", ""),
+        awaits_approval=planned.awaits_approval,
         selector=selector_text(selector_labels(name)),
     )
 

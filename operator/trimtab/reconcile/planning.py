@@ -28,15 +28,19 @@ from trimtab.reconcile.wishes import wish_of_plan
 
 PLANS_KEPT = 5
 _ORDER = (Mode.OBSERVE, Mode.RECOMMEND, Mode.APPROVE, Mode.APPLY)
+_ACTING = (Mode.APPROVE, Mode.APPLY)
 
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """What planning came to: a proposal, the wish that may be tried now, and whether the plan is new."""
+    """What planning came to: a proposal, the wish that may be tried now, whether the plan is new, and whether it waits
+    for a person.
+    """
 
     proposal: Proposal
     wish: Wish | None = None
     is_new: bool = False
+    awaits_approval: bool = False
 
     @property
     def intent(self) -> str:
@@ -78,7 +82,9 @@ def consider(
     if isinstance(proposal, NoPlan):
         return Planned(proposal)
     is_new = all(plan["metadata"]["name"] != proposal.name for plan in known)
-    return Planned(proposal, wish=_allowed(deployment, proposal, state, mode), is_new=is_new)
+    awaits = awaits_approval(deployment, proposal, mode)
+    wish = wish_of_plan(proposal, state) if mode in _ACTING and not awaits else None
+    return Planned(proposal, wish=wish, is_new=is_new, awaits_approval=awaits)
 
 
 def _request(
@@ -126,20 +132,14 @@ def _current(known: Sequence[Object], name: str | None) -> Plan | None:
     return None
 
 
-def _allowed(deployment: LLMDeployment, plan: Plan, state: RolloutState, mode: Mode) -> Wish | None:
-    if mode not in (Mode.APPROVE, Mode.APPLY) or awaits_approval(deployment, plan):
-        return None
-    return wish_of_plan(plan, state)
+def awaits_approval(deployment: LLMDeployment, plan: Plan, mode: Mode) -> bool:
+    """Whether a person must approve the plan before it is tried: in mode Approve, and for a step that alters outputs.
 
-
-def awaits_approval(deployment: LLMDeployment, plan: Plan) -> bool:
-    """Whether a person must approve the plan first: in mode Approve, and in every mode for a step that alters outputs.
-
-    Nothing measures the quality of answers yet, so no change of them is made without a person's word (promise 7).
+    `mode` is the one that holds, with the administrator's limit. Nothing measures the quality of answers yet, so no
+    change of them is made without a person's word (promise 7).
     """
-    tuning = deployment.spec.tuning
-    needed = tuning.mode is Mode.APPROVE or plan.optimizations[0].alters_outputs
-    return needed and tuning.approved_plan != plan.name
+    needed = mode is Mode.APPROVE or (mode is Mode.APPLY and plan.optimizations[0].alters_outputs)
+    return needed and deployment.spec.tuning.approved_plan != plan.name
 
 
 async def read_plans(kube: Kube, deployment: LLMDeployment) -> list[Object]:

@@ -12,14 +12,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from trimtab.api.conditions import set_condition
-from trimtab.api.v1alpha1 import LLMDeployment, Mode
+from trimtab.api.v1alpha1 import LLMDeployment
 from trimtab.model.bottleneck import Health
 from trimtab.model.plan import NoPlan, Plan, Proposal
 from trimtab.model.reading import Known, Reading, Unknown, Why
 from trimtab.model.reason import Reason
 from trimtab.model.rollout import Attempt, Phase, RevisionFacts, RolloutState, Source
 from trimtab.model.snapshot import RevisionView, Snapshot
-from trimtab.reconcile.planning import awaits_approval
 from trimtab.reconcile.spec_checks import Problem
 
 _METRICS_REASONS = {
@@ -68,6 +67,7 @@ class Report:
     health: Health | None = None
     proposal: Proposal | None = None
     plan_name: str = ""
+    awaits_approval: bool = False
     selector: str = ""
 
 
@@ -249,7 +249,7 @@ def _judged(report: Report) -> list[_Row]:
     if report.health is not None:
         rows.append(_slo(report.health))
     if report.proposal is not None:
-        rows.append(_planned(report.proposal, report.deployment))
+        rows.append(_planned(report.proposal, awaits_approval=report.awaits_approval))
     return rows
 
 
@@ -299,7 +299,7 @@ def _slo(health: Health) -> _Row:
     return ("SLOSatisfied", False, Reason.SLO_VIOLATED, message)
 
 
-def _planned(proposal: Proposal, deployment: LLMDeployment) -> _Row:
+def _planned(proposal: Proposal, *, awaits_approval: bool) -> _Row:
     if isinstance(proposal, NoPlan):
         return ("Planned", False, proposal.reason, proposal.message)
     steps = "; ".join(step.title for step in proposal.optimizations)
@@ -308,8 +308,7 @@ def _planned(proposal: Proposal, deployment: LLMDeployment) -> _Row:
         f"{proposal.name}: {steps}. Estimated {effect.metric.value} x {effect.ratio:.2f} "
         f"({effect.low:.2f} to {effect.high:.2f}, {effect.basis})."
     )
-    acts = deployment.spec.tuning.mode in (Mode.APPROVE, Mode.APPLY)
-    if acts and awaits_approval(deployment, proposal):
+    if awaits_approval:
         way = "It is tried once spec.tuning.approvedPlan holds its name."
         return ("Planned", True, Reason.AWAITING_APPROVAL, f"{message} {way}")
     return ("Planned", True, Reason.PLAN_PROPOSED, message)

@@ -152,9 +152,10 @@ def test_a_plan_must_last_for_half_a_window_and_two_looks(interval: int, window:
         (Mode.APPROVE, False, "", True),
         (Mode.APPROVE, False, "another", True),
         (Mode.APPROVE, True, "this", False),
+        (Mode.RECOMMEND, True, "", False),
     ],
 )
-def test_a_step_that_alters_outputs_waits_for_a_person_in_every_mode(
+def test_a_step_that_alters_outputs_waits_for_a_person_whatever_the_mode_allows(
     mode: Mode, alters_outputs: bool, approved: str, awaits: bool
 ) -> None:
     plan = _consider(Mode.APPLY).proposal
@@ -162,4 +163,16 @@ def test_a_step_that_alters_outputs_waits_for_a_person_in_every_mode(
     steps = tuple(replace(step, alters_outputs=alters_outputs) for step in plan.optimizations)
     plan = replace(plan, optimizations=steps)
     name = {"this": plan.name, "another": "chat-00000000", "": ""}[approved]
-    assert awaits_approval(owned(tuning={"mode": mode.value, "approvedPlan": name}), plan) is awaits
+    assert awaits_approval(owned(tuning={"mode": "Apply", "approvedPlan": name}), plan, mode) is awaits
+
+
+def test_the_administrators_limit_to_approve_asks_for_approval_also_where_the_resource_says_apply() -> None:
+    """`consider` gets the mode that holds; the resource's own is Apply."""
+    deployment = owned(engine={"config": {"maxNumSeqs": 1}}, tuning={"mode": "Apply"})
+    seen, health = snapshot("rev-a", metrics=CROWDED), Health((BATCH, QUEUE))
+    planned = consider(deployment, settled(SERVES), seen, health, Slo(), (), mode_of(deployment, "Approve"))
+    assert planned.awaits_approval
+    assert planned.wish is None
+    planned = consider(deployment, settled(SERVES), seen, health, Slo(), (), mode_of(deployment, "Apply"))
+    assert not planned.awaits_approval
+    assert planned.wish is not None

@@ -150,12 +150,11 @@ def test_the_worst_finding_opens_the_summary_and_the_plan_follows() -> None:
     )
 
 
-@pytest.mark.parametrize(("approved", "reason"), [("", "AwaitingApproval"), (PLAN.name, "PlanProposed")])
-def test_a_plan_that_waits_for_a_person_says_what_to_do(approved: str, reason: str) -> None:
-    deployment = owned(tuning={"mode": "Approve", "approvedPlan": approved})
-    status = status_of(report(deployment=deployment, proposal=PLAN, plan_name=PLAN.name), NOW)
+@pytest.mark.parametrize(("awaits", "reason"), [(True, "AwaitingApproval"), (False, "PlanProposed")])
+def test_a_plan_that_waits_for_a_person_says_what_to_do(awaits: bool, reason: str) -> None:
+    status = status_of(report(proposal=PLAN, plan_name=PLAN.name, awaits_approval=awaits), NOW)
     assert conditions(status)["Planned"] == ("True", reason)
-    assert ("spec.tuning.approvedPlan" in message(status, "Planned")) is (approved == "")
+    assert ("spec.tuning.approvedPlan" in message(status, "Planned")) is awaits
 
 
 def test_the_slo_is_told_target_by_target_with_both_numbers() -> None:
