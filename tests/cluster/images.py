@@ -234,23 +234,25 @@ def unneeded_references(present: Sequence[str], containers: Sequence[str], old: 
     ]
 
 
-def load_pause(layout: Layout, program: Path) -> str:
-    """Writes the sandbox image into the layout; gives its name. It is imported once containerd runs."""
-    digest = hashlib.sha256(program.read_bytes()).hexdigest()[:12]
-    name = f"{REGISTRY}/pause:{digest}"
-    directory = _layout_directory(layout)
-    with locks.images(layout):
-        index = oci.read_index(directory)
-        if name not in index:
-            kept = {tag: found for tag, found in index.items() if not tag.startswith(f"{REGISTRY}/pause:")}
-            oci.write_index(directory, {**kept, name: oci.single_file_image(directory, program)})
+def _pause_directory(layout: Layout) -> Path:
+    # Apart from the other images, which may be busy for minutes while the cluster waits for this one.
+    return layout.cache / "oci-pause"
+
+
+def write_pause(layout: Layout, program: Path) -> str:
+    """Makes the sandbox image from its program; gives its name. It is imported once containerd runs."""
+    name = f"{REGISTRY}/pause:{hashlib.sha256(program.read_bytes()).hexdigest()[:12]}"
+    directory = _pause_directory(layout)
+    if name not in oci.read_index(directory):
+        oci.write_index(directory, {name: oci.single_file_image(directory, program)})
+        oci.prune_blobs(directory)
     return name
 
 
 def import_pause(layout: Layout, name: str) -> None:
     """Brings the sandbox image into containerd."""
     if name not in in_containerd(layout):
-        directory = _layout_directory(layout)
+        directory = _pause_directory(layout)
         oci.import_image(layout, directory, name, oci.read_index(directory)[name])
 
 

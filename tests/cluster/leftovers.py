@@ -117,10 +117,10 @@ def half_made(layout: Layout) -> list[Path]:
         "tmp",
         "bin/*.part",
         "go/*.modules",
-        "oci/index.json.part",
-        "oci/oci-put-blob*",
-        "oci/blobs/sha256/*.part",
-        "oci/blobs/sha256/*.link",
+        "oci*/index.json.part",
+        "oci*/oci-put-blob*",
+        "oci*/blobs/sha256/*.part",
+        "oci*/blobs/sha256/*.link",
     )
     return sorted(path for pattern in patterns for path in layout.cache.glob(pattern))
 

@@ -86,7 +86,7 @@ class Up:
     def _programs(self) -> str:
         built, now = binaries.build(self._layout, self._commands)
         binaries.link(self._layout, built)
-        self._pause = images.load_pause(self._layout, built / "pause")
+        self._pause = images.write_pause(self._layout, built / "pause")
         return f"built into {built}" if now else f"from the cache: {built}"
 
     def _containerd(self) -> None:

@@ -96,7 +96,7 @@ def look(machine: Machine) -> Look:
 
 def cache_without_stores(machine: Machine) -> set[str]:
     """What lies in the cache besides what is meant to stay."""
-    stay = {"bin", "containerd", "oci", "logs", "cluster.lock", "images.lock"}
+    stay = {"bin", "containerd", "oci-pause", "logs", "cluster.lock", "images.lock"}
     return {path.name for path in machine.cache.iterdir()} - stay
 
 
@@ -165,7 +165,7 @@ def test_up_starts_cleanly_over_what_a_machine_keeps_when_all_its_processes_were
     identity = machine.kubectl("get", "namespace", "kube-system", "-o", "jsonpath={.metadata.uid}")
     machine.kill_everything()
     # Halves of an image and of a build, as a killed download and a killed compiler leave them.
-    (machine.cache / "oci" / "blobs" / "sha256" / "0000.part").write_bytes(b"half")
+    (machine.cache / "oci-pause" / "blobs" / "sha256" / "0000.part").write_bytes(b"half")
     (machine.cache / "bin" / "0000000000000000.part").mkdir()
     left = look(machine)
     assert not left.processes
