@@ -180,7 +180,9 @@ def isolated(directory: Path, repository: Path, *, own_network: bool = True) -> 
             repository=repository,
         )
     finally:
-        outer.send_signal(signal.SIGKILL)
+        # With the first process, the kernel ends all others of its process namespace before it lets it go itself.
+        if (first := child_of(outer.pid)) is not None:
+            os.kill(first, signal.SIGKILL)
         outer.wait()
         outer.stdout.close()
         # Cgroups are the one thing that the kernel keeps in common: a test that failed may have left some.
