@@ -16,7 +16,7 @@ has() { command -v "$1" >/dev/null 2>&1; }
 
 # Program:package. Any Go will do that can download a newer one as a module (Debian 12 has 1.19).
 needed=(
-  etcd:etcd-server etcdctl:etcd-client containerd:containerd runc:runc prometheus:prometheus buildah:buildah mmdebstrap:mmdebstrap
+  etcd:etcd-server containerd:containerd runc:runc prometheus:prometheus buildah:buildah mmdebstrap:mmdebstrap
   iptables:iptables ip:iproute2 unshare:util-linux go:golang-go python3:python3 gcc:gcc
 )
 
