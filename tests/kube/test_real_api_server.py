@@ -160,11 +160,9 @@ async def test_the_other_kinds_can_be_listed(kube: Kube, namespace: str) -> None
 
 
 def test_a_list_position_that_is_too_old_is_gone(cluster: Handle) -> None:
-    forget = (
-        urllib.request.Request(  # etcd's JSON gateway; a revision that is forgotten already is an error and as good
-            f"http://127.0.0.1:{ETCD_CLIENT_PORT}/v3/kv/compaction", data=b'{"revision": "5"}', method="POST"
-        )
-    )
+    # etcd's JSON gateway; a revision that is forgotten already is an error and as good.
+    gateway = f"http://127.0.0.1:{ETCD_CLIENT_PORT}/v3/kv/compaction"
+    forget = urllib.request.Request(gateway, data=b'{"revision": "5"}', method="POST")
     with contextlib.suppress(urllib.error.HTTPError), urllib.request.urlopen(forget, timeout=10):
         pass
     transport = ApiTransport(api_client(cluster.kubeconfig))
