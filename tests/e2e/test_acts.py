@@ -109,6 +109,17 @@ def test_the_plan_is_an_object_that_belongs_to_the_resource(tuned: Tuned) -> Non
     assert owners == {scenario.service.name}
 
 
+def test_the_plan_says_what_was_measured_beside_what_was_predicted(tuned: Tuned) -> None:
+    scenario = tuned.scenario
+    plans = scenario.access.handle.get("optplan", namespace=scenario.namespace)["items"]
+    tried = next(plan["status"] for plan in plans if (plan.get("status") or {}).get("steps"))
+    assert (tried["phase"], tried["steps"][0]["revision"]) == ("Promoted", tuned.attempt.revision)
+    assert tried["conditions"][0]["status"] == "True"
+    effects = {effect["metric"]: effect for effect in tried["steps"][0]["effects"]}
+    assert "predictedPermille" in effects["throughput"]
+    assert effects["ttft"]["measuredPermille"] < 1000, "the canary answered faster than stable beside it"
+
+
 def test_describe_reads_like_a_report(tuned: Tuned) -> None:
     scenario = tuned.scenario
     text = scenario.access.handle.kubectl("describe", "llmdep", scenario.service.name, namespace=scenario.namespace)
@@ -148,7 +159,7 @@ def test_steady_traffic_leads_to_no_write_but_the_lease(
 ) -> None:
     scenario = tuned.scenario
     scenario.settled(scenario.view().role("Stable"))
-    time.sleep(2 * scenario.service.window_seconds)  # the windows that still hold the last trial
+    time.sleep(3 * scenario.service.window_seconds)  # the windows that still hold the last trial, and a mood to settle
     since = audit_log.now()
     time.sleep(6 * scenario.service.interval_seconds)
     writes = audit_log.writes(since=since, user=operator.user, agent="trimtab")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from trimtab.api.plan_results import PlanFacts, plan_status
 from trimtab.api.plans import plan_from, plan_to
 from trimtab.api.rollout_state import Unreadable, rollout_state_from, rollout_state_to
 from trimtab.api.v1alpha1 import Spec
@@ -61,9 +62,11 @@ def policy_of(
 
 
 __all__ = [
+    "PlanFacts",
     "Unreadable",
     "config_of",
     "plan_from",
+    "plan_status",
     "plan_to",
     "policy_of",
     "rollout_state_from",

@@ -10,6 +10,7 @@ a flag that the engine lacks.
     engine.defaults("0.32.0", "cpu")                           # what holds for knobs that are not set
 """
 
+from trimtab.catalogue.checkpoints import quantization_named_in
 from trimtab.catalogue.engine import EngineCatalogue, Problem
 from trimtab.catalogue.engines import ENGINES, find_engine
 from trimtab.catalogue.gpus import GPUS, Device, Gpu, find_device, find_gpu
@@ -42,4 +43,5 @@ __all__ = [
     "find_engine",
     "find_gpu",
     "parse_version",
+    "quantization_named_in",
 ]

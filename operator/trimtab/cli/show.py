@@ -42,12 +42,30 @@ def plan_lines(plan: Mapping[str, Any]) -> Iterator[str]:
         yield f"{number}. {step['title']} ({step['type']}, impact {step['impact']})"
         for change in step["changes"]:
             yield f"   {change['knob']}: {_shown(change.get('from'))} -> {_shown(change.get('to'))}: {change['reason']}"
+        for effect in step.get("effects") or []:
+            yield f"   predicted {effect['metric']} {_interval(effect)}"
         if step.get("trades"):
             yield f"   trades away: {', '.join(step['trades'])}"
         for risk in step.get("risks") or []:
             yield f"   risk: {risk}"
     for item in spec.get("rejected") or []:
         yield f"rejected: {item['title']}: {item['reason']}"
+    yield from _results(plan.get("status") or {})
+
+
+def _results(status: Mapping[str, Any]) -> Iterator[str]:
+    """What came of the steps that were tried, measured beside predicted."""
+    for step in status.get("steps") or []:
+        yield f"step {step['step'] + 1}, revision {step['revision']}: {step.get('outcome') or 'on trial'}"
+        for effect in step.get("effects") or []:
+            if "measuredPermille" in effect:
+                measured, predicted = effect["measuredPermille"] / 1000, effect["predictedPermille"] / 1000
+                yield f"   measured {effect['metric']} x {measured:.2f}, predicted x {predicted:.2f}"
+
+
+def _interval(effect: Mapping[str, Any]) -> str:
+    ratio, low, high = (effect[name] / 1000 for name in ("ratioPermille", "lowPermille", "highPermille"))
+    return f"x {ratio:.2f} ({low:.2f} to {high:.2f}; {effect['basis']})"
 
 
 def differences(llmdep: Mapping[str, Any], plan: Mapping[str, Any]) -> Iterator[str]:

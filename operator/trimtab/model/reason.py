@@ -33,8 +33,6 @@ class Reason(StrEnum):
     SLO_MET = "SLOMet"
     SLO_VIOLATED = "SLOViolated"
     NO_SLO = "NoSLO"
-    BOTTLENECK_FOUND = "BottleneckFound"
-    NO_BOTTLENECK = "NoBottleneck"
 
     # Planning.
     PLAN_PROPOSED = "PlanProposed"

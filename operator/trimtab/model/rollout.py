@@ -107,6 +107,7 @@ class RolloutState:
     user_config: EngineConfig = field(default_factory=EngineConfig)  # what the spec asked for when last adopted
     user_template: str = ""
     holding: str = ""
+    held_by: Reason | None = None  # what keeps the next trial from starting, by its machine reason
     decision: Decision | None = None  # of the current trial, from the verdict until the Attempt is written
     moved: bool = False  # the stable workload has been asked to give way in this trial, so a rollback must restore it
     previous_user_config: EngineConfig = field(default_factory=EngineConfig)  # user_config, as it was for `previous`

@@ -39,7 +39,7 @@ from trimtab.model.verdict import Verdict
 from trimtab.reconcile import adoption, planning, status
 from trimtab.reconcile.limits import limits_of
 from trimtab.reconcile.measuring import measure
-from trimtab.reconcile.memory import Key
+from trimtab.reconcile.memory import Key, cycles_to_last
 from trimtab.reconcile.perform import TemplateLostError, perform, performing_failed
 from trimtab.reconcile.spec_checks import Problem, Subject, problem_of
 from trimtab.reconcile.steps import Steps
@@ -91,6 +91,7 @@ async def cycle(key: Key, world: World) -> float | None:
     report = _report(found, state, health, planned, world.memory.obstacles.get(key))
     with steps("status"):
         await _publish(key, raw, report, world)
+        await planning.write_results(world.kube, found.deployment, state, planned, report.plan_name, world.now())
         await _announce(raw, actions, world)
     with steps("perform"):
         obstacle = await _perform(found, actions, world)
@@ -109,11 +110,20 @@ async def _plan(facts: Facts, health: Health, world: World) -> planning.Planned:
     known = await planning.read_plans(world.kube, facts.deployment)
     slo = slo_of(facts.deployment.spec)
     planned = await asyncio.to_thread(
-        planning.consider, facts.deployment, facts.state, facts.snapshot, health, slo, known, mode
+        planning.consider,
+        facts.deployment,
+        facts.state,
+        facts.snapshot,
+        health,
+        slo,
+        known,
+        mode,
+        facts.workloads.target,
     )
     lasting = world.memory.lasting(
         Key(facts.deployment.metadata.namespace, facts.deployment.metadata.name), planned.intent, world.now()
     )
+    planned = replace(planned, known=tuple(known), mode=mode)
     if lasting < planning.patience(facts.deployment):
         planned = replace(planned, wish=None)
     if isinstance(planned.proposal, Plan) and planned.is_new:
@@ -278,6 +288,7 @@ def _report(
         if isinstance(planned.proposal, Plan)
         else facts.deployment.status.get("plan", ""),
         awaits_approval=planned.awaits_approval,
+        lasting=cycles_to_last(facts.snapshot.window, facts.deployment.spec.tuning.interval_seconds),
         selector=selector_text(selector_labels(name)),
     )
 
@@ -286,7 +297,7 @@ async def _publish(key: Key, raw: Mapping[str, Any], report: status.Report, worl
     """Write the status when it says something new; a change of mood alone must last before it counts."""
     before = raw.get("status") or {}
     after = status.status_of(report, world.now())
-    if not world.memory.should_write(key, before, after):
+    if not world.memory.should_write(key, before, after, lasting=report.lasting):
         return
     metadata = {"name": key.name, "namespace": key.namespace}
     await world.kube.apply(LLM_DEPLOYMENTS, {"metadata": metadata, "status": after}, force=True, subresource="status")

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from trimtab.analyse import Limits
 from trimtab.api.v1alpha1 import LLMDeployment
 from trimtab.catalogue import EngineCatalogue
+from trimtab.kube.quantities import whole
 from trimtab.model.config import EngineConfig, KnobValue
+from trimtab.render import engine_container
 
 
 def device_of(deployment: LLMDeployment) -> str:
@@ -40,3 +43,13 @@ def limits_of(engine: EngineCatalogue, deployment: LLMDeployment, config: Engine
         chunked_prefill=flag("enableChunkedPrefill"),
         kv_cache_dtype=dtype if isinstance(dtype, str) else None,
     )
+
+
+def memory_limit_of(deployment: LLMDeployment, target: Mapping[str, Any] | None) -> int | None:
+    """The memory limit of the engine's container in bytes; None where it has none. `target`: the adopted Deployment."""
+    reference = deployment.spec.target_ref
+    if target is not None and reference is not None:
+        resources = engine_container(target, reference.container).get("resources") or {}
+        return whole((resources.get("limits") or {}).get("memory"))
+    own = deployment.spec.resources
+    return whole((own.limits or {}).get("memory")) if own is not None else None

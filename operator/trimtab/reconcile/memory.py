@@ -7,13 +7,14 @@ figures and texts are carried along, and are written alone only when a figure ha
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from trimtab.reconcile.spec_checks import Problem
 
-_LASTING = 3  # cycles that a mood must last
+LASTING = 3  # cycles that a mood must last at least
 _MOVED_FAR = 2.0
 _SMALL = 8.0  # a figure below it has not moved far, whatever its ratio
 _MOODS = ("SLOSatisfied", "Planned")
@@ -40,8 +41,10 @@ class Memory:
     obstacles: dict[Key, Problem] = field(default_factory=dict)
     adopted: dict[tuple[str, str], Key] = field(default_factory=dict)
 
-    def should_write(self, key: Key, before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
-        """Whether the status `after` is worth a write over `before`."""
+    def should_write(
+        self, key: Key, before: Mapping[str, Any], after: Mapping[str, Any], *, lasting: int = LASTING
+    ) -> bool:
+        """Whether the status `after` is worth a write over `before`. `lasting`: cycles that a mood must last."""
         if facts_of(before) != facts_of(after):
             self._moods.pop(key, None)
             return True
@@ -52,7 +55,7 @@ class Memory:
         last, seen = self._moods.get(key, ("", 0))
         seen = seen + 1 if last == mood else 1
         self._moods[key] = (mood, seen)
-        if seen < _LASTING:
+        if seen < lasting:
             return False
         del self._moods[key]
         return True
@@ -76,10 +79,16 @@ class Memory:
         self.adopted = {place: owner for place, owner in self.adopted.items() if owner != key}
 
 
+def cycles_to_last(window: float, interval: float) -> int:
+    """How many cycles a mood must last (both in seconds): one burst is seen by every cycle whose window holds it."""
+    return max(LASTING, math.ceil(window / interval) + 2)
+
+
 def facts_of(status: Mapping[str, Any]) -> dict[str, Any]:
     """The part of a status whose every change is written at once: phases, revisions, attempts, plans, conditions."""
     rollout = dict(status.get("rollout") or {})
     rollout.pop("holding", None)
+    rollout.pop("heldBy", None)  # where a person must know, a condition carries it
     verdict = rollout.pop("verdict", None) or {}
     return _without_empty(
         {

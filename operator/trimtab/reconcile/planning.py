@@ -7,11 +7,12 @@ plan that a person read is the plan that is approved.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from trimtab.api.convert import Unreadable, plan_from
+from trimtab.api.convert import PlanFacts, Unreadable, plan_from, plan_status
 from trimtab.api.names import DEPLOYMENT_LABEL
 from trimtab.api.v1alpha1 import LLMDeployment, Mode
+from trimtab.catalogue import quantization_named_in
 from trimtab.kube.client import Kube, Object
 from trimtab.kube.kinds import OPTIMIZATION_PLANS
 from trimtab.model.bottleneck import Health
@@ -23,7 +24,7 @@ from trimtab.model.rollout import Phase, RolloutState, Wish
 from trimtab.model.slo import Slo
 from trimtab.model.snapshot import Snapshot
 from trimtab.plan import Bounds, Objective, PlanRequest, propose
-from trimtab.reconcile.limits import device_of
+from trimtab.reconcile.limits import device_of, memory_limit_of
 from trimtab.reconcile.wishes import wish_of_plan
 
 PLANS_KEPT = 5
@@ -41,6 +42,8 @@ class Planned:
     wish: Wish | None = None
     is_new: bool = False
     awaits_approval: bool = False
+    known: tuple[Object, ...] = ()  # the OptimizationPlans that there were
+    mode: Mode = Mode.OBSERVE  # the one that holds
 
     @property
     def intent(self) -> str:
@@ -69,8 +72,11 @@ def consider(
     slo: Slo,
     known: Sequence[Object],
     mode: Mode,
+    target: Object | None = None,
 ) -> Planned:
-    """The proposal for the stable revision; pure, and CPU work, so it runs off the event loop."""
+    """The proposal for the stable revision; pure, and CPU work, so it runs off the event loop. `target`: the adopted
+    Deployment, if there is one.
+    """
     if state.phase is not Phase.STABLE or state.stable is None:
         return Planned(NoPlan(Reason.ROLLOUT_IN_PROGRESS, "No plan is made while a rollout is under way."))
     if mode is Mode.OBSERVE:
@@ -78,11 +84,13 @@ def consider(
     if isinstance(snapshot.metrics, Unknown):
         return Planned(NoPlan(Reason.METRICS_MISSING, f"No plan is made without metrics: {snapshot.metrics.message}"))
     current = _current(known, deployment.status.get("plan"))
-    proposal = propose(_request(deployment, state, snapshot, health, slo, current))
+    request = _request(deployment, state, snapshot, health, slo, current)
+    proposal = propose(replace(request, memory_limit_bytes=memory_limit_of(deployment, target)))
     if isinstance(proposal, NoPlan):
         return Planned(proposal)
     is_new = all(plan["metadata"]["name"] != proposal.name for plan in known)
-    awaits = awaits_approval(deployment, proposal, mode)
+    alters = proposal.optimizations[0].alters_outputs
+    awaits = awaits_approval(deployment, proposal.name, mode, alters_outputs=alters)
     wish = wish_of_plan(proposal, state) if mode in _ACTING and not awaits else None
     return Planned(proposal, wish=wish, is_new=is_new, awaits_approval=awaits)
 
@@ -121,6 +129,7 @@ def _request(
         profile=spec.tuning.profile,
         arguments=spec.engine.args or (),
         plan=current,
+        model_quantization=quantization_named_in(spec.model.source or spec.model.name),
     )
 
 
@@ -132,14 +141,14 @@ def _current(known: Sequence[Object], name: str | None) -> Plan | None:
     return None
 
 
-def awaits_approval(deployment: LLMDeployment, plan: Plan, mode: Mode) -> bool:
-    """Whether a person must approve the plan before it is tried: in mode Approve, and for a step that alters outputs.
+def awaits_approval(deployment: LLMDeployment, plan: str, mode: Mode, *, alters_outputs: bool) -> bool:
+    """Whether a person must approve a plan before it is tried: in mode Approve, and where a step alters outputs.
 
     `mode` is the one that holds, with the administrator's limit. Nothing measures the quality of answers yet, so no
     change of them is made without a person's word (promise 7).
     """
-    needed = mode is Mode.APPROVE or (mode is Mode.APPLY and plan.optimizations[0].alters_outputs)
-    return needed and deployment.spec.tuning.approved_plan != plan.name
+    needed = mode is Mode.APPROVE or (mode is Mode.APPLY and alters_outputs)
+    return needed and deployment.spec.tuning.approved_plan != plan
 
 
 async def read_plans(kube: Kube, deployment: LLMDeployment) -> list[Object]:
@@ -147,6 +156,27 @@ async def read_plans(kube: Kube, deployment: LLMDeployment) -> list[Object]:
     selector = f"{DEPLOYMENT_LABEL}={deployment.metadata.name}"
     plans = await kube.list(OPTIMIZATION_PLANS, deployment.metadata.namespace, selector)
     return sorted(plans, key=lambda plan: str(plan["metadata"].get("creationTimestamp") or ""), reverse=True)
+
+
+async def write_results(
+    kube: Kube, deployment: LLMDeployment, state: RolloutState, planned: Planned, current: str, now: float
+) -> None:
+    """Writes the status of each plan of which there is something new to say. `current`: the name of the newest."""
+    for document in planned.known:
+        metadata, steps = document["metadata"], document["spec"]["optimizations"]
+        name, alters_outputs = metadata["name"], bool(steps[0].get("altersOutputs"))
+        facts = PlanFacts(
+            state=state,
+            current=name == current,
+            approved=name == deployment.spec.tuning.approved_plan,
+            awaits=awaits_approval(deployment, name, planned.mode, alters_outputs=alters_outputs),
+        )
+        status = plan_status(document, facts, now)
+        if status != document.get("status"):
+            where = {"name": name, "namespace": metadata["namespace"]}
+            await kube.apply(
+                OPTIMIZATION_PLANS, {"metadata": where, "status": status}, force=True, subresource="status"
+            )
 
 
 async def forget_old_plans(kube: Kube, plans: Sequence[Object], keep: str) -> None:

@@ -19,6 +19,7 @@ from trimtab.model.reading import Known, Reading, Unknown, Why
 from trimtab.model.reason import Reason
 from trimtab.model.rollout import Attempt, Phase, RevisionFacts, RolloutState, Source
 from trimtab.model.snapshot import RevisionView, Snapshot
+from trimtab.reconcile.memory import LASTING
 from trimtab.reconcile.spec_checks import Problem
 
 _METRICS_REASONS = {
@@ -53,6 +54,10 @@ _NEXT_STEPS = {
 }
 
 
+# Why a trial may not start, where only a person can change it: told before how the last trial ended.
+_WAITS_FOR_SOMEONE = frozenset({Reason.INSUFFICIENT_GPUS, Reason.ATTEMPTS_EXHAUSTED})
+
+
 @dataclass(frozen=True, slots=True)
 class Report:
     """Everything that a status is made of. Parts that could not be gathered are None."""
@@ -69,6 +74,7 @@ class Report:
     plan_name: str = ""
     awaits_approval: bool = False
     selector: str = ""
+    lasting: int = LASTING  # cycles that a mood must last before it is written
 
 
 def status_of(report: Report, now: float) -> dict[str, Any]:
@@ -268,6 +274,9 @@ def _ready(report: Report, state: RolloutState) -> _Row:
 def _progressing(state: RolloutState) -> _Row:
     moving = state.phase not in (Phase.STABLE, Phase.STARTING)
     reason = _PHASE_REASONS[state.phase]
+    if not moving and state.held_by in _WAITS_FOR_SOMEONE:
+        before = _last_attempt(state.attempts[0]) if state.attempts else ""
+        return ("Progressing", moving, state.held_by, f"{state.holding} {before}".rstrip())
     if not moving and state.attempts:
         last = state.attempts[0]
         return ("Progressing", moving, last.outcome, _last_attempt(last))

@@ -1,6 +1,6 @@
 """Pure builders: from a resource, a revision and its configuration to manifests. Nothing here talks to a server."""
 
-from trimtab.render.adopted import canary_of, target_config, target_patch, target_template_hash
+from trimtab.render.adopted import canary_of, engine_container, target_config, target_patch, target_template_hash
 from trimtab.render.args import config_in, engine_args, flags_of, with_config, without_knobs
 from trimtab.render.errors import RenderError
 from trimtab.render.plans import export_patch, plan_object
@@ -14,6 +14,7 @@ __all__ = [
     "config_in",
     "deployment",
     "engine_args",
+    "engine_container",
     "export_patch",
     "flags_of",
     "plan_object",

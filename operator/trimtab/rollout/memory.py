@@ -41,12 +41,19 @@ def remembered(state: RolloutState, candidate: Candidate, decision: Decision, no
         served_at=state.served_at,
         decided_at=decision.at,
         ended_at=now,
-        measured=dict(state.verdict.evidence) if state.verdict is not None else {},
+        measured=_measured(state, decision),
     )
     bad = state.bad
     if decision.outcome in _FAILED and decision.reason not in SURROUNDINGS:
         bad = (candidate.revision, *(name for name in bad if name != candidate.revision))[:BAD_KEPT]
     return replace(state, attempts=(attempt, *state.attempts)[:ATTEMPTS_KEPT], bad=bad)
+
+
+def _measured(state: RolloutState, decision: Decision) -> dict[str, float]:
+    """Of a promotion what was measured beside stable: after it there is no stable left to compare with."""
+    if decision.outcome is Reason.PROMOTED and decision.evidence:
+        return dict(decision.evidence)
+    return dict(state.verdict.evidence) if state.verdict is not None else {}
 
 
 def with_start(state: RolloutState, now: float) -> RolloutState:

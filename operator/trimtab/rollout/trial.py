@@ -37,7 +37,7 @@ class Move:
 
 def entered(state: RolloutState, phase: Phase, now: float) -> RolloutState:
     """The state at the moment `phase` begins."""
-    return replace(state, phase=phase, since=now, holding="")
+    return replace(state, phase=phase, since=now, holding="", held_by=None)
 
 
 def begun(state: RolloutState, wish: Wish, now: float) -> Move:

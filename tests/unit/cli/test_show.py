@@ -140,3 +140,19 @@ def test_diagnosing_a_file_is_refused() -> None:
     done = CliRunner().invoke(app, ["diagnose", "--metrics", "file:///etc/passwd", "--seconds", "0.1"])
     assert done.exit_code == 1
     assert "http" in done.output
+
+
+def test_a_tried_plan_shows_what_was_measured_beside_what_was_predicted() -> None:
+    effect = {"metric": "ttft", "ratioPermille": 100, "lowPermille": 20, "highPermille": 500, "basis": "queueing"}
+    step = {"title": "Run 16 sequences at once", "type": "Batching", "impact": "Critical", "changes": []}
+    shown = {"metric": "ttft", "predictedPermille": 100, "measuredPermille": 125}
+    tried = {"step": 0, "revision": "rev-b", "outcome": "Promoted", "effects": [shown, {"metric": "throughput"}]}
+    plan = {"spec": {"optimizations": [{**step, "effects": [effect]}]}, "status": {"steps": [tried]}}
+    assert list(show.plan_lines(plan)) == [
+        "1. Run 16 sequences at once (Batching, impact Critical)",
+        "   predicted ttft x 0.10 (0.02 to 0.50; queueing)",
+        "step 1, revision rev-b: Promoted",
+        "   measured ttft x 0.12, predicted x 0.10",
+    ]
+    on_trial = {"spec": plan["spec"], "status": {"steps": [{"step": 0, "revision": "rev-b"}]}}
+    assert list(show.plan_lines(on_trial))[-1] == "step 1, revision rev-b: on trial"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from tests.unit.reconcile.resources import NOW, owned, seconds, settled, snapshot, stable
@@ -158,12 +156,9 @@ def test_a_plan_must_last_for_half_a_window_and_two_looks(interval: int, window:
 def test_a_step_that_alters_outputs_waits_for_a_person_whatever_the_mode_allows(
     mode: Mode, alters_outputs: bool, approved: str, awaits: bool
 ) -> None:
-    plan = _consider(Mode.APPLY).proposal
-    assert isinstance(plan, Plan)
-    steps = tuple(replace(step, alters_outputs=alters_outputs) for step in plan.optimizations)
-    plan = replace(plan, optimizations=steps)
-    name = {"this": plan.name, "another": "chat-00000000", "": ""}[approved]
-    assert awaits_approval(owned(tuning={"mode": "Apply", "approvedPlan": name}), plan, mode) is awaits
+    name = {"this": "chat-11111111", "another": "chat-00000000", "": ""}[approved]
+    deployment = owned(tuning={"mode": "Apply", "approvedPlan": name})
+    assert awaits_approval(deployment, "chat-11111111", mode, alters_outputs=alters_outputs) is awaits
 
 
 def test_the_administrators_limit_to_approve_asks_for_approval_also_where_the_resource_says_apply() -> None:

@@ -280,6 +280,17 @@ def test_the_last_trial_is_told_until_the_next_one(outcome: Reason, said: str) -
     assert status["attempts"][0]["outcome"] == outcome.value
 
 
+@pytest.mark.parametrize("tried_before", [False, True])
+def test_what_only_a_person_can_change_is_told_before_the_last_trial(tried_before: bool) -> None:
+    attempts = (attempt(Reason.ABANDONED, Reason.CANARY_IMAGE_PULL, "No such image."),) if tried_before else ()
+    holding = "The canary needs 64 GPUs beside the stable pods and 4 are free. Lower spec.accelerator.count."
+    state = replace(settled(SERVES, attempts=attempts), holding=holding, held_by=Reason.INSUFFICIENT_GPUS)
+    status = status_of(report(state), NOW)
+    assert conditions(status)["Progressing"] == ("False", "InsufficientGPUs")
+    assert message(status, "Progressing").startswith(holding)
+    assert ("No such image." in message(status, "Progressing")) is tried_before
+
+
 def test_too_few_ready_pods_are_not_ready_and_say_why() -> None:
     state = replace(settled(SERVES), holding="1 of 2 stable pods ready.")
     status = status_of(report(state, revisions={"rev-a": facts("rev-a", 1, desired=2)}), NOW)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from trimtab.reconcile.memory import Key, Memory
+from trimtab.reconcile.memory import Key, Memory, cycles_to_last
 
 KEY = Key("serving", "chat")
 OTHER = Key("serving", "other")
@@ -186,3 +186,14 @@ def test_a_plan_that_was_not_proposed_for_a_moment_counts_from_the_beginning(bet
     memory.lasting(KEY, "raise maxNumSeqs", 100.0)
     assert memory.lasting(KEY, between, 110.0) == 0.0
     assert memory.lasting(KEY, "raise maxNumSeqs", 120.0) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("window", "interval", "cycles"), [(60.0, 15.0, 6), (20.0, 5.0, 6), (15.0, 15.0, 3), (100.0, 30.0, 6)]
+)
+def test_a_mood_outlasts_the_window_in_which_one_burst_is_seen(window: float, interval: float, cycles: int) -> None:
+    lasting = cycles_to_last(window, interval)
+    assert lasting == cycles
+    memory, after = Memory(), _with(_set(bottleneck="QueueBuildup"))
+    written = [memory.should_write(KEY, STATUS, after, lasting=lasting) for _ in range(cycles)]
+    assert written == [False] * (cycles - 1) + [True]

@@ -99,22 +99,43 @@ class PlanSpec(ApiModel):
     """True while effects come from documented rules instead of a fitted model."""
 
 
+class EffectStatus(StatusModel):
+    """The predicted ratio of new to old of one metric, and the one measured side by side; in thousandths."""
+
+    metric: Metric
+    predicted_permille: Large
+    low_permille: Large
+    high_permille: Large
+    measured_permille: Large | None = None
+    """Canary to stable in the same window, by the mean or else at p95; absent where that was not or cannot be known."""
+
+
 class StepStatus(StatusModel):
-    """What came of one step: measured effect beside the predicted one."""
+    """What came of one step: the verdict, the times, the measured effect beside the predicted one."""
 
     step: Count
+    """Its index among the optimizations, from 0."""
     revision: Word
-    outcome: Word
+    outcome: Word | None = None
+    """Promoted, RolledBack, Abandoned, Superseded or Withdrawn; absent while it is on trial."""
     reason: Word
     message: Text = ""
+    started_at: Instant | None = None
+    served_at: Instant | None = None
+    """When it first served traffic."""
+    decided_at: Instant | None = None
     ended_at: Instant | None = None
+    effects: Annotated[tuple[EffectStatus, ...], Field(max_length=16, json_schema_extra=list_map("metric"))] = ()
     measured: Numbers = Field(default_factory=dict)
+    """What canary and stable measured when it was decided, in base units."""
 
 
 class PlanStatus(StatusModel):
     """What came of it."""
 
     phase: Word | None = None
+    """Proposed, AwaitingApproval, Trying, or how the newest trial of a step ended."""
     approved: Flag | None = None
+    """Whether spec.tuning.approvedPlan of the LLMDeployment has named it."""
     conditions: Annotated[tuple[Condition, ...], Field(max_length=16, json_schema_extra=list_map("type"))] = ()
     steps: Annotated[tuple[StepStatus, ...], Field(max_length=16, json_schema_extra=list_map("step"))] = ()

@@ -152,6 +152,9 @@ class RolloutStatus(StatusModel):
     user_config: EngineKnobs = EngineKnobs()
     user_template: Word = ""
     holding: Line = ""
+    """Why it does not move on."""
+    held_by: Word | None = None
+    """The reason of that, where it keeps the next trial from starting."""
     decision: DecisionStatus | None = None
     moved: Flag = False
     """The stable workload has been asked to give way, so a rollback must restore it."""

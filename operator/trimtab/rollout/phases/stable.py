@@ -23,10 +23,10 @@ def advance(state: RolloutState, facts: RolloutFacts, now: float) -> Move:
         # A pause or a suspension is worth saying also while nothing waits.
         quiet = facts.suspended or facts.paused
         if quiet and not isinstance(answer, Pass):
-            return Move(replace(state, holding=answer.message))
-        return Move(replace(state, holding=_missing(state, facts)))
+            return Move(replace(state, holding=answer.message, held_by=None))
+        return Move(replace(state, holding=_missing(state, facts), held_by=None))
     if not isinstance(answer, Pass):
-        return Move(replace(state, holding=answer.message))
+        return Move(replace(state, holding=answer.message, held_by=answer.reason))
     if wish.source is Source.USER and not facts.policy.adopted and _nothing_serves(state, facts):
         said = Announce(Reason.STARTING, f"No replicas are wanted: revision {wish.revision} is adopted directly.")
         state = replace(
