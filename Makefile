@@ -6,7 +6,7 @@ CLUSTER ?= local
 export CLUSTER
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-unit test-cluster test-e2e test-vllm test-teardown test-all lint type fmt crds docs golden cluster-up cluster-down clean
+.PHONY: help setup demo demo-kills test test-unit test-cluster test-e2e test-vllm test-teardown test-all lint type fmt crds docs golden cluster-up cluster-down clean
 
 help: ## Show this list.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -17,6 +17,10 @@ setup: ## Install what the project needs on this machine (Debian packages, Go to
 demo: setup ## Show the loop on a real cluster with real vLLM pods; the report lands in build/demo/.
 	$(PYTHON) -m tests.cluster up --images operator,engine-demo,testkit
 	$(PYTHON) -m tests.e2e.demo --engine vllm --out build/demo
+
+demo-kills: setup ## The demo, with the operator killed every minute; the end must be the same (build/demo-kills/).
+	$(PYTHON) -m tests.cluster up --images operator,engine-demo,testkit
+	$(PYTHON) -m tests.e2e.demo --engine vllm --kill-operator-every 60 --out build/demo-kills
 
 test: setup lint type ## Everything that CI runs: static checks, unit, cluster and end-to-end tests.
 	$(MAKE) test-unit

@@ -39,7 +39,7 @@ from trimtab.model.verdict import Verdict
 from trimtab.reconcile import adoption, planning, status
 from trimtab.reconcile.limits import limits_of
 from trimtab.reconcile.measuring import measure
-from trimtab.reconcile.memory import Key, cycles_to_last
+from trimtab.reconcile.memory import Key
 from trimtab.reconcile.perform import TemplateLostError, perform, performing_failed
 from trimtab.reconcile.spec_checks import Problem, Subject, problem_of
 from trimtab.reconcile.steps import Steps
@@ -288,7 +288,6 @@ def _report(
         if isinstance(planned.proposal, Plan)
         else facts.deployment.status.get("plan", ""),
         awaits_approval=planned.awaits_approval,
-        lasting=cycles_to_last(facts.snapshot.window, facts.deployment.spec.tuning.interval_seconds),
         selector=selector_text(selector_labels(name)),
     )
 
@@ -297,7 +296,7 @@ async def _publish(key: Key, raw: Mapping[str, Any], report: status.Report, worl
     """Write the status when it says something new; a change of mood alone must last before it counts."""
     before = raw.get("status") or {}
     after = status.status_of(report, world.now())
-    if not world.memory.should_write(key, before, after, lasting=report.lasting):
+    if not world.memory.should_write(key, before, after):
         return
     metadata = {"name": key.name, "namespace": key.namespace}
     await world.kube.apply(LLM_DEPLOYMENTS, {"metadata": metadata, "status": after}, force=True, subresource="status")

@@ -1,20 +1,22 @@
 """What one process remembers between cycles, to save writes. It decides nothing: a restart begins with an empty one.
 
 Measured figures move all the time, and findings near a threshold come and go. So a status is written when a decision or
-a state in it changed; when only the mood changed (a bottleneck, the SLO, a proposal), it must last for some cycles;
+a state in it changed; when only the mood changed (a bottleneck, the SLO, a proposal), it must last for some cycles, and
+for more of them each time that it swings back, as figures near a threshold do;
 figures and texts are carried along, and are written alone only when a figure has at least doubled or halved and stays.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from trimtab.reconcile.spec_checks import Problem
 
-LASTING = 3  # cycles that a mood must last at least
+_LASTING = 3  # cycles that a mood must last
+_GROWTH = 4  # after each write of a mood the next must last so many times longer, until it has been quiet as long
+_LONGEST = 40
 _MOVED_FAR = 2.0
 _SMALL = 8.0  # a figure below it has not moved far, whatever its ratio
 _MOODS = ("SLOSatisfied", "Planned")
@@ -31,33 +33,44 @@ class Key(NamedTuple):
 
 
 @dataclass(slots=True)
+class _Mood:
+    """What differed from the written status in the last cycles ("": nothing), for how many, and how many it takes."""
+
+    last: str = ""
+    seen: int = 0
+    needed: int = _LASTING
+
+    def keep(self, mood: str) -> None:
+        self.seen = self.seen + 1 if mood == self.last else 1
+        self.last = mood
+
+
+@dataclass(slots=True)
 class Memory:
     """Per resource: the mood and the plan that were last seen and since when, and what a person must mend before the
     actions can be performed; and who adopted which Deployment.
     """
 
-    _moods: dict[Key, tuple[str, int]] = field(default_factory=dict)
+    _moods: dict[Key, _Mood] = field(default_factory=dict)
     _intents: dict[Key, tuple[str, float]] = field(default_factory=dict)
     obstacles: dict[Key, Problem] = field(default_factory=dict)
     adopted: dict[tuple[str, str], Key] = field(default_factory=dict)
 
-    def should_write(
-        self, key: Key, before: Mapping[str, Any], after: Mapping[str, Any], *, lasting: int = LASTING
-    ) -> bool:
-        """Whether the status `after` is worth a write over `before`. `lasting`: cycles that a mood must last."""
+    def should_write(self, key: Key, before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
+        """Whether the status `after` is worth a write over `before`."""
         if facts_of(before) != facts_of(after):
             self._moods.pop(key, None)
             return True
-        mood = repr((mood_of(after), figures_moved(before, after)))
+        mood = self._moods.setdefault(key, _Mood())
         if mood_of(before) == mood_of(after) and not figures_moved(before, after):
-            self._moods.pop(key, None)
+            mood.keep("")
+            if mood.seen >= mood.needed:
+                mood.needed = _LASTING
             return False
-        last, seen = self._moods.get(key, ("", 0))
-        seen = seen + 1 if last == mood else 1
-        self._moods[key] = (mood, seen)
-        if seen < lasting:
+        mood.keep(repr((mood_of(after), figures_moved(before, after))))
+        if mood.seen < mood.needed:
             return False
-        del self._moods[key]
+        self._moods[key] = _Mood(needed=min(_GROWTH * mood.needed, _LONGEST))
         return True
 
     def lasting(self, key: Key, intent: str, now: float) -> float:
@@ -77,11 +90,6 @@ class Memory:
         self._moods.pop(key, None)
         self.obstacles.pop(key, None)
         self.adopted = {place: owner for place, owner in self.adopted.items() if owner != key}
-
-
-def cycles_to_last(window: float, interval: float) -> int:
-    """How many cycles a mood must last (both in seconds): one burst is seen by every cycle whose window holds it."""
-    return max(LASTING, math.ceil(window / interval) + 2)
 
 
 def facts_of(status: Mapping[str, Any]) -> dict[str, Any]:

@@ -19,7 +19,6 @@ from trimtab.model.reading import Known, Reading, Unknown, Why
 from trimtab.model.reason import Reason
 from trimtab.model.rollout import Attempt, Phase, RevisionFacts, RolloutState, Source
 from trimtab.model.snapshot import RevisionView, Snapshot
-from trimtab.reconcile.memory import LASTING
 from trimtab.reconcile.spec_checks import Problem
 
 _METRICS_REASONS = {
@@ -74,7 +73,6 @@ class Report:
     plan_name: str = ""
     awaits_approval: bool = False
     selector: str = ""
-    lasting: int = LASTING  # cycles that a mood must last before it is written
 
 
 def status_of(report: Report, now: float) -> dict[str, Any]:

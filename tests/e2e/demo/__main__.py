@@ -18,6 +18,7 @@ from tests.cluster.handle import CommandError
 from tests.e2e import operator
 from tests.e2e.access import Access, AnswerError
 from tests.e2e.demo import report, stage, timeline
+from tests.e2e.demo.kills import Kills
 from tests.e2e.demo.result import Result
 from tests.e2e.demo.stage import NAME, NAMESPACE, Stage
 from tests.e2e.demo.story import Demo, Pace, Telling
@@ -35,6 +36,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, default=Path("build/demo"), help="folder of the report")
     parser.add_argument("--clients", type=int, default=32, help="clients that always have a request under way")
     parser.add_argument("--measure-seconds", type=float, default=60.0, help="length of both measurements")
+    parser.add_argument(
+        "--kill-operator-every", type=float, default=0.0, metavar="SECONDS", help="kill it again and again; 0: never"
+    )
     parser.add_argument("--keep", action="store_true", help="leave the service running afterwards")
     return parser
 
@@ -79,9 +83,14 @@ class Run:
     def _play(self) -> None:
         assert self._stage is not None
         pace = Pace(measure=self._options.measure_seconds)
+        kills = Kills(operator.InCluster(self._stage.access).kill, self._options.kill_operator_every)
         with PodWatch(self._stage.access, NAMESPACE, selector(NAME)) as pods, LiveTable(self._console) as table:
             self._demo = Demo(self._stage, table, pods, self.result, pace, self._telling)
-            self._demo.play(self._options.clients)
+            try:
+                with kills:
+                    self._demo.play(self._options.clients)
+            finally:
+                self.result.operator_kills = kills.count
 
     def _timed(self, name: str, act: Callable[[], T]) -> T:
         self._console.print(f"{name} ...")

@@ -63,6 +63,7 @@ class Result:
     harmful: Trial = field(default_factory=Trial)
     unstartable: Trial = field(default_factory=Trial)
     requests: Totals | None = None
+    operator_kills: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
     error: str = ""
 
@@ -140,6 +141,7 @@ class Result:
             "unstartable": self.unstartable.as_json(),
             "requests": {"sent": total.sent, "succeeded": total.succeeded, "failed": total.failed} if total else None,
             "failures": total.failures if total else {},
+            "operator_kills": self.operator_kills,
             "seconds": {name: round(value, 1) for name, value in self.seconds.items()},
             "checks": [vars(check) for check in self.checks()],
         }

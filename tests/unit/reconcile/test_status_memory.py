@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pytest
 
-from trimtab.reconcile.memory import Key, Memory, cycles_to_last
+from trimtab.reconcile.memory import Key, Memory
 
 KEY = Key("serving", "chat")
 OTHER = Key("serving", "other")
@@ -188,12 +188,34 @@ def test_a_plan_that_was_not_proposed_for_a_moment_counts_from_the_beginning(bet
     assert memory.lasting(KEY, "raise maxNumSeqs", 120.0) == 0.0
 
 
-@pytest.mark.parametrize(
-    ("window", "interval", "cycles"), [(60.0, 15.0, 6), (20.0, 5.0, 6), (15.0, 15.0, 3), (100.0, 30.0, 6)]
-)
-def test_a_mood_outlasts_the_window_in_which_one_burst_is_seen(window: float, interval: float, cycles: int) -> None:
-    lasting = cycles_to_last(window, interval)
-    assert lasting == cycles
-    memory, after = Memory(), _with(_set(bottleneck="QueueBuildup"))
-    written = [memory.should_write(KEY, STATUS, after, lasting=lasting) for _ in range(cycles)]
-    assert written == [False] * (cycles - 1) + [True]
+def _writes(memory: Memory, statuses: Sequence[dict[str, Any]]) -> tuple[int, dict[str, Any]]:
+    """How many of the statuses are written one after another, and which stands in the end."""
+    written, held = 0, STATUS
+    for after in statuses:
+        if memory.should_write(KEY, held, after):
+            written, held = written + 1, after
+    return written, held
+
+
+def test_a_mood_that_swings_is_written_once_and_one_that_stays_each_time() -> None:
+    up, down = _with(_set(bottleneck="QueueBuildup")), STATUS
+    swings = [status for _ in range(50) for status in [up] * 5 + [down] * 5]
+    assert _writes(Memory(), swings)[0] == 1, "the next one would have had to last 12 cycles"
+    slow = [status for _ in range(20) for status in [up] * 30 + [down] * 30]
+    assert _writes(Memory(), slow)[0] == 40, "each was quiet for longer than 12 cycles"
+
+
+def test_after_a_quiet_time_a_mood_is_written_soon_again() -> None:
+    memory, up = Memory(), _with(_set(bottleneck="QueueBuildup"))
+    written, held = _writes(memory, [up] * 20)
+    assert (written, held) == (1, up)
+    assert [memory.should_write(KEY, up, STATUS) for _ in range(3)] == [False, False, True]
+
+
+def test_after_a_fact_a_mood_is_written_soon_again() -> None:
+    memory, up = Memory(), _with(_set(bottleneck="QueueBuildup"))
+    assert _writes(memory, [up] * 3)[0] == 1
+    paused = {**up, "reason": "Paused"}
+    assert memory.should_write(KEY, up, paused)
+    worse = {**paused, "bottleneck": "PreemptionThrash"}
+    assert [memory.should_write(KEY, paused, worse) for _ in range(3)] == [False, False, True]
