@@ -7,8 +7,8 @@ from typing import Final, TypeAlias
 
 from trimtab.model.plan import Optimization, Rejected
 from trimtab.model.reading import Known
+from trimtab.model.wording import better, percent, seconds
 from trimtab.plan.context import LATENCY_OF, Context
-from trimtab.plan.wording import better, percent, seconds
 
 Check: TypeAlias = Callable[[Context, Optimization], str | None]
 

@@ -9,12 +9,12 @@ from trimtab.model.bottleneck import BottleneckKind, Severity
 from trimtab.model.plan import NoPlan, Optimization, Plan, Proposal, Rejected
 from trimtab.model.reading import Unknown, Why
 from trimtab.model.reason import Reason
+from trimtab.model.wording import number, percent, seconds
 from trimtab.plan.combine import combined, ordered
 from trimtab.plan.context import SURE, Context
 from trimtab.plan.guardrails import objection
 from trimtab.plan.optimizers import OPTIMIZERS
 from trimtab.plan.request import PlanRequest
-from trimtab.plan.wording import number, percent, seconds
 from trimtab.plan.workload import Workload, read
 
 _REASONS: Final = {

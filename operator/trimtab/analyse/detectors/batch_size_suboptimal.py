@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from trimtab.analyse.confidence import confidence
 from trimtab.analyse.signals import Signals
-from trimtab.analyse.wording import confidence, number, percent, seconds
 from trimtab.model.bottleneck import Bottleneck, BottleneckKind, Severity
 from trimtab.model.reading import Known
 from trimtab.model.slo import Latency
+from trimtab.model.wording import number, percent, requests_wait, seconds
 
 _FULL = 0.85  # a batch counts as full: the mean over a window dips while requests come and go
 # Of one slot, which is empty while it changes hands: a gauge that is read now and then may show that half of the time.
@@ -38,7 +39,7 @@ def _too_small(signals: Signals) -> Bottleneck | None:
         BottleneckKind.BATCH_SIZE_SUBOPTIMAL,
         severity,
         confidence(running, waiting, usage),
-        f"{number(running.value)} of {slots} slots per pod run and {number(waiting.value)} requests wait, although only"
+        f"{number(running.value)} of {slots} slots per pod run and {requests_wait(waiting.value)}, although only"
         f" {percent(usage.value)} of the KV cache is used: the batch limit is too small.",
         {"runningPerPod": running.value, "waitingPerPod": waiting.value, "slots": slots, "kvUsage": usage.value},
     )

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from trimtab.analyse.confidence import confidence
 from trimtab.analyse.signals import Signals
-from trimtab.analyse.wording import confidence, number, percent
 from trimtab.model.bottleneck import Bottleneck, BottleneckKind, Severity
 from trimtab.model.reading import Known
+from trimtab.model.wording import number, percent
 
 _LONG_PROMPT = 256.0  # tokens: two blocks of the KV cache on a CPU, below which little can be shared
 _LOW_HIT_RATE = 0.1

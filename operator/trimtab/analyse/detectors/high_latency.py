@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from trimtab.analyse.confidence import confidence
 from trimtab.analyse.signals import Signals
-from trimtab.analyse.wording import confidence, percent, seconds
 from trimtab.model.bottleneck import Bottleneck, BottleneckKind, Severity, TargetState
 from trimtab.model.reading import Known
 from trimtab.model.slo import Latency
+from trimtab.model.wording import percent, seconds
 
 _UNACCEPTABLE_TTFT = 5.0  # seconds at p95, where no target says otherwise
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from trimtab.analyse.confidence import confidence
 from trimtab.analyse.signals import Signals
-from trimtab.analyse.wording import confidence
 from trimtab.model.bottleneck import Bottleneck, BottleneckKind, Severity
 from trimtab.model.reading import Known, Why
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from trimtab.analyse.confidence import confidence
 from trimtab.analyse.signals import Signals
-from trimtab.analyse.wording import confidence, number, seconds
 from trimtab.model.bottleneck import Bottleneck, BottleneckKind, Severity
 from trimtab.model.reading import Known
 from trimtab.model.slo import Latency
+from trimtab.model.wording import number, seconds
 
 _SPREAD = 5.0  # p99 / p50 of the inter-token latency
 _STALL = 0.05  # seconds

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from trimtab.analyse.confidence import confidence
 from trimtab.analyse.signals import Signals
 from trimtab.analyse.slo import throughput_met
-from trimtab.analyse.wording import confidence, number, percent
 from trimtab.model.bottleneck import Bottleneck, BottleneckKind, Severity
 from trimtab.model.reading import Known
+from trimtab.model.wording import number, percent, requests_wait
 
 _IDLE_DEVICE = 0.5
 
@@ -23,7 +24,7 @@ def detect(signals: Signals) -> Bottleneck | None:
             Severity.CRITICAL if tokens.value < floor / 2 else Severity.HIGH,
             confidence(tokens, waiting),
             f"{number(tokens.value)} output tokens come out per second, below the floor of {number(floor)}, while"
-            f" {number(waiting.value)} requests wait.",
+            f" {requests_wait(waiting.value)}.",
             {"outputTokensPerSecond": tokens.value, "floor": floor, "waiting": waiting.value},
         )
     used = signals.gpu_utilisation
@@ -33,7 +34,7 @@ def detect(signals: Signals) -> Bottleneck | None:
         BottleneckKind.LOW_THROUGHPUT,
         Severity.MEDIUM,
         confidence(tokens, waiting, used),
-        f"The GPUs are busy {percent(used.value)} of the time while {number(waiting.value)} requests wait;"
+        f"The GPUs are busy {percent(used.value)} of the time while {requests_wait(waiting.value)};"
         f" {number(tokens.value)} output tokens come out per second.",
         {"outputTokensPerSecond": tokens.value, "gpuUtilisation": used.value, "waiting": waiting.value},
     )

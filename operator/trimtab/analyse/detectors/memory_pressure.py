@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from trimtab.analyse.confidence import confidence
 from trimtab.analyse.signals import Signals
-from trimtab.analyse.wording import confidence, number, percent
 from trimtab.model.bottleneck import Bottleneck, BottleneckKind, Severity
 from trimtab.model.reading import Known
+from trimtab.model.wording import percent, requests_wait
 
 _TIGHT = 0.9
 _FULL = 0.97
@@ -30,5 +31,5 @@ def detect(signals: Signals) -> Bottleneck | None:
     if isinstance(waiting, Known) and waiting.value >= 1.0:
         severity = Severity(min(Severity.CRITICAL, severity + 1))
         evidence["waitingPerPod"] = waiting.value
-        message += f" and {number(waiting.value)} requests wait per pod for room in it"
+        message += f" and {requests_wait(waiting.value)} per pod for room in it"
     return Bottleneck(BottleneckKind.MEMORY_PRESSURE, severity, confidence(usage), f"{message}.", evidence)

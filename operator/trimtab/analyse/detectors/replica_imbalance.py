@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from trimtab.analyse.confidence import confidence
 from trimtab.analyse.signals import Signals
-from trimtab.analyse.wording import confidence, number
 from trimtab.model.bottleneck import Bottleneck, BottleneckKind, Severity
 from trimtab.model.reading import Known
+from trimtab.model.wording import number
 
 _FACTOR = 2.0
 _REQUESTS = 4.0

@@ -8,6 +8,7 @@ from typing import Final
 from trimtab.model.bottleneck import BottleneckKind
 from trimtab.model.plan import Effect, Metric, Optimization, OptimizationType, Rejected
 from trimtab.model.reading import Known
+from trimtab.model.wording import number, percent, requests_wait, seconds
 from trimtab.plan.context import Context
 from trimtab.plan.rules import (
     BURST,
@@ -21,7 +22,6 @@ from trimtab.plan.rules import (
     power_of_two_at_most,
     stated,
 )
-from trimtab.plan.wording import number, percent, seconds
 
 _FULL: Final = 0.85  # of the slots: the mean over a window dips while requests come and go
 # Of one slot, which is empty while it changes hands: a gauge that is read now and then may show that half of the time.
@@ -151,7 +151,7 @@ def _batch_step(
     batch = min(float(target), load.demand)
     effects = _batch_effects(context, model, batch)
     throughput = effects[0].ratio
-    queue = f"{number(load.waiting)} requests wait per pod while {number(load.running)} of {slots} slots run"
+    queue = f"{requests_wait(load.waiting)} per pod while {number(load.running)} of {slots} slots run"
     why = f"{queue} and {percent(load.kv_usage or 0.0)} of the KV cache is used"
     return context.optimization(
         OptimizationType.BATCHING,

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 from trimtab.model.bottleneck import BottleneckKind
 from trimtab.model.plan import Metric, Optimization, OptimizationType, Rejected
+from trimtab.model.wording import number, percent
 from trimtab.plan.context import Context
 from trimtab.plan.rules import MEASURED, effect, stated
-from trimtab.plan.wording import number, percent
 
 # No metric tells how much of the prompts is shared while the cache is off: this share is assumed, and a trial tells.
 _ASSUMED_SHARED = 0.3

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from trimtab.catalogue import find_gpu
 from trimtab.model.bottleneck import BottleneckKind
 from trimtab.model.plan import Metric, Optimization, OptimizationType, Rejected
+from trimtab.model.wording import percent
 from trimtab.plan.context import Context
 from trimtab.plan.rules import MEASURED, stated
-from trimtab.plan.wording import percent
 
 _MIB = 1 << 20
 _PRESSURE = (BottleneckKind.MEMORY_PRESSURE, BottleneckKind.PREEMPTION_THRASH)

@@ -1,4 +1,4 @@
-"""How numbers read in a plan."""
+"""How numbers read in the sentences that people get: findings, plans, guardrails."""
 
 from __future__ import annotations
 
@@ -9,12 +9,19 @@ def seconds(value: float) -> str:
 
 
 def percent(share: float) -> str:
+    """`45 %` for 0.45."""
     return f"{share * 100:.0f} %"
 
 
 def number(value: float) -> str:
     """Whole where it nearly is, otherwise one digit."""
     return f"{value:.0f}" if abs(value - round(value)) < 0.05 or value >= 100 else f"{value:.1f}"
+
+
+def requests_wait(count: float) -> str:
+    """`14 requests wait`, `1 request waits`."""
+    shown = number(count)
+    return "1 request waits" if shown == "1" else f"{shown} requests wait"
 
 
 def better(gain: float) -> str:

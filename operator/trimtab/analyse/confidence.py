@@ -1,4 +1,4 @@
-"""How detectors state confidence and numbers."""
+"""How sure a finding is."""
 
 from __future__ import annotations
 
@@ -21,19 +21,3 @@ def confidence(*readings: Reading[Any]) -> float:
         share = reading.samples / (reading.samples + _HALF) if reading.samples > 0 else _UNCOUNTED
         worth = min(worth, share)
     return round(worth, 2)
-
-
-def seconds(value: float) -> str:
-    """`45 ms`, `2.7 s`."""
-    if value < 1.0:
-        return f"{value * 1000:.0f} ms"
-    return f"{value:.1f} s"
-
-
-def percent(share: float) -> str:
-    return f"{share * 100:.0f} %"
-
-
-def number(value: float) -> str:
-    """Whole where it nearly is, otherwise one digit."""
-    return f"{value:.0f}" if abs(value - round(value)) < 0.05 or value >= 100 else f"{value:.1f}"
