@@ -55,7 +55,7 @@ async def run(settings: config.Settings, stop: asyncio.Event) -> None:
     async with (
         kube,
         TelemetryServer(telemetry, host=settings.listen_host, port=settings.metrics_port),
-        TelemetryServer(telemetry, host=settings.listen_host, port=settings.health_port),
+        TelemetryServer(telemetry, host=settings.listen_host, port=settings.health_port, lag_interval=None),
         Prometheus(settings.prometheus_url, limits=_limits(settings), on_query=telemetry.queried) as prometheus,
     ):
         _log.info("waiting for the lease %s/%s", settings.lease_namespace, settings.lease_name)

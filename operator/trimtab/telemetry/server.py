@@ -21,7 +21,8 @@ class TelemetryServer:
     """`healthy()` false makes /healthz answer 503, so the kubelet restarts the pod; `ready()` does the same for
     /readyz.
 
-    While it runs it measures how late the event loop comes to its timers. `port` 0 takes a free one, see `address`.
+    While it runs it measures how late the event loop comes to its timers, every `lag_interval` seconds; None: another
+    server does. `port` 0 takes a free one, see `address`.
     """
 
     def __init__(
@@ -32,7 +33,7 @@ class TelemetryServer:
         port: int,
         healthy: Callable[[], bool] = lambda: True,
         ready: Callable[[], bool] = lambda: True,
-        lag_interval: float = 0.5,
+        lag_interval: float | None = 0.5,
     ) -> None:
         self._metrics = metrics
         self._host = host
@@ -53,7 +54,8 @@ class TelemetryServer:
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._serve, self._host, self._port, limit=_LONGEST_HEAD)
-        self._lag = asyncio.create_task(self._watch_lag(), name="event-loop-lag")
+        if self._lag_interval is not None:
+            self._lag = asyncio.create_task(self._watch_lag(self._lag_interval), name="event-loop-lag")
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -92,8 +94,8 @@ class TelemetryServer:
             return ("200 OK", _TEXT, b"ok\n") if fine else ("503 Service Unavailable", _TEXT, b"not ok\n")
         return "404 Not Found", _TEXT, b"not found\n"
 
-    async def _watch_lag(self) -> None:
+    async def _watch_lag(self, interval: float) -> None:
         while True:
             began = time.perf_counter()
-            await asyncio.sleep(self._lag_interval)
-            self._metrics.lagged(max(0.0, time.perf_counter() - began - self._lag_interval))
+            await asyncio.sleep(interval)
+            self._metrics.lagged(max(0.0, time.perf_counter() - began - interval))
