@@ -21,13 +21,14 @@ from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.testkit.client import free_port
 from tests.testkit.loadgen.client import Target
 from tests.testkit.loadgen.control import Page, application, snapshot
 from tests.testkit.loadgen.ledger import Histogram, Ledger
 from tests.testkit.loadgen.runner import Runner, Traffic
 from tests.testkit.loadgen.safety import ForbiddenTargetError, PrivateResolver, allowed, check_url
 from tests.testkit.loadgen.workload import Lengths, Workload, gaps
-from tests.testkit.running import ROOT, EmulatorServer, emulator_here, free_port
+from tests.testkit.running import ROOT, EmulatorServer, emulator_here
 
 WORK = Workload(prompt_tokens=Lengths.parse("uniform:5-20"), output_tokens=Lengths.parse("uniform:2-9"), seed=3)
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.testkit.running import free_port
+from tests.testkit.client import free_port
 
 PROGRAM = "/usr/bin/prometheus"
 INTERVAL = "250ms"

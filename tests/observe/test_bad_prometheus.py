@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from tests.testkit.running import free_port
+from tests.testkit.client import free_port
 from trimtab.model.reading import Unknown, Why
 from trimtab.observe import gather
 from trimtab.observe.gather import Target, read_metrics

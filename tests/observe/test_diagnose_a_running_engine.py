@@ -12,7 +12,8 @@ from aiohttp import web
 
 from tests.observe.running_prometheus import Exporter
 from tests.observe.test_bad_prometheus import drips, html, huge, serving, unavailable
-from tests.testkit.running import EmulatorServer, free_port
+from tests.testkit.client import free_port
+from tests.testkit.running import EmulatorServer
 from trimtab.model.reading import Known
 from trimtab.observe import diagnose_url
 from trimtab.observe.diagnose_url import REVISION, DiagnoseError, read_snapshot

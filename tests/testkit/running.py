@@ -6,33 +6,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Self
+from typing import IO, Self
 
+from tests.testkit.client import MODEL_NAME, EngineClient, free_port
 from tests.testkit.emulator.faults import Faults, read_faults
 from tests.testkit.emulator.flags import parse
 from tests.testkit.emulator.lifecycle import serve
 
 ROOT = Path(__file__).resolve().parents[2]
-MODEL_NAME = "m75"
-
-
-def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class NotStartedError(Exception):
@@ -44,7 +33,7 @@ class NotStartedError(Exception):
         self.said = said
 
 
-class EmulatorServer:
+class EmulatorServer(EngineClient):
     """A running emulator process; use it with `with`.
 
     >>> with EmulatorServer("--max-num-seqs", "4", log=Path("build/emulator.log")) as server:
@@ -89,23 +78,6 @@ class EmulatorServer:
             else:
                 return
         raise NotStartedError(-1, f"not ready after {seconds:.0f} s")
-
-    def get(self, path: str, seconds: float = 30) -> str:
-        with urllib.request.urlopen(self.url + path, timeout=seconds) as answer:
-            return str(answer.read().decode())
-
-    def post(self, path: str, body: Mapping[str, object], seconds: float = 120) -> Any:
-        """The answer of a POST, decoded from JSON."""
-        return json.loads(self.post_raw(path, body, seconds))
-
-    def post_raw(self, path: str, body: Mapping[str, object], seconds: float = 120) -> str:
-        request = urllib.request.Request(
-            self.url + path,
-            data=json.dumps({"model": MODEL_NAME, **body}).encode(),
-            headers={"content-type": "application/json"},
-        )
-        with urllib.request.urlopen(request, timeout=seconds) as answer:
-            return str(answer.read().decode())
 
     def stop(self, seconds: float = 10) -> int:
         """SIGTERM, and SIGKILL when the time is over; the exit code."""

@@ -26,8 +26,9 @@ from pathlib import Path
 from typing import Any
 
 from tests.models.make_llama import cache_root, cached
+from tests.testkit.client import MODEL_NAME
 from tests.vllm import venv
-from tests.vllm.server import MODEL_NAME, ROOT, NotStartedError, VllmServer
+from tests.vllm.server import ROOT, NotStartedError, VllmServer
 
 FOLDER = ROOT / "tests" / "vllm" / "recordings"
 LOGS = ROOT / "build" / "vllm"

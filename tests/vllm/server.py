@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import signal
-import socket
 import subprocess
 import time
 import urllib.error
@@ -14,13 +12,13 @@ import urllib.request
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any
+from typing import IO
 
 from tests.models.make_llama import cache_root, cached
+from tests.testkit.client import MODEL_NAME, EngineClient, free_port
 from tests.vllm import venv
 
 ROOT = Path(__file__).resolve().parents[2]
-MODEL_NAME = "m75"
 START_SECONDS = 300.0
 
 # As in the engine image for the CPU, with one thread and a KV cache of a fixed size: vLLM otherwise sizes itself by the
@@ -41,12 +39,6 @@ class NotStartedError(Exception):
     """vLLM ended before it was ready; the message holds the exit code and the last lines of its log."""
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def command(model: Path, port: int, arguments: Sequence[str]) -> list[str]:
     """`vllm serve` as the engine image runs it, but on loopback only."""
     start = [str(venv.python()), "-m", "vllm.entrypoints.cli.main", "serve", str(model), "--host", "127.0.0.1"]
@@ -59,7 +51,7 @@ def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     return {**os.environ, **ENVIRONMENT, **own, **(extra or {})}
 
 
-class VllmServer:
+class VllmServer(EngineClient):
     """A running `vllm serve`; use it with `with`. Later arguments override `ARGUMENTS`.
 
     >>> with VllmServer("--enforce-eager", log=Path("build/vllm.log")) as server:
@@ -118,23 +110,6 @@ class VllmServer:
 
     def log_tail(self, lines: int = 30) -> str:
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
-
-    def get(self, path: str, seconds: float = 30) -> str:
-        with urllib.request.urlopen(self.url + path, timeout=seconds) as answer:
-            return str(answer.read().decode())
-
-    def post(self, path: str, body: Mapping[str, object], seconds: float = 120) -> Any:
-        """The answer of a POST, decoded from JSON."""
-        return json.loads(self.post_raw(path, body, seconds))
-
-    def post_raw(self, path: str, body: Mapping[str, object], seconds: float = 120) -> str:
-        request = urllib.request.Request(
-            self.url + path,
-            data=json.dumps({"model": MODEL_NAME, **body}).encode(),
-            headers={"content-type": "application/json"},
-        )
-        with urllib.request.urlopen(request, timeout=seconds) as answer:
-            return str(answer.read().decode())
 
     def stop(self, seconds: float = 30) -> int:
         """Ends the server as Kubernetes does: SIGTERM, and SIGKILL for the whole group when the time is over."""
