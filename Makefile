@@ -6,7 +6,7 @@ CLUSTER ?= local
 export CLUSTER
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-kills test test-unit test-cluster test-e2e test-vllm test-teardown test-all lint type fmt crds docs golden cluster-up cluster-down clean
+.PHONY: help setup demo demo-kills test test-unit test-cluster test-e2e test-vllm test-faults test-teardown test-all lint type fmt crds docs golden cluster-up cluster-down clean
 
 help: ## Show this list.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -35,7 +35,10 @@ test-cluster: ## The resources and the clients against the real API server.
 	$(PYTEST) -m "cluster and not vllm and not teardown" --ignore=tests/e2e
 
 test-e2e: ## The operator end to end on the local cluster, with emulated engines.
-	$(PYTEST) -m "cluster and not vllm and not teardown" tests/e2e
+	$(PYTEST) -m "cluster and not vllm and not teardown and not faults" tests/e2e
+
+test-faults: ## The operator is killed in every phase, end to end.
+	$(PYTEST) -m "faults"
 
 test-vllm: ## Real vLLM: the emulator's contract, the engine's programs, one end-to-end run.
 	$(PYTEST) -m "vllm"
@@ -43,7 +46,7 @@ test-vllm: ## Real vLLM: the emulator's contract, the engine's programs, one end
 test-teardown: ## Bring local clusters up, kill them at every step and take them down, in a machine of their own.
 	$(PYTEST) -m "teardown"
 
-test-all: test test-teardown ## Everything there is.
+test-all: test test-faults test-teardown ## Everything there is.
 
 lint: ## ruff and the import contracts.
 	$(PYTHON) -m ruff check .

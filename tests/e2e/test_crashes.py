@@ -12,7 +12,7 @@ from tests.e2e.operator import Operator
 from tests.e2e.scenario import Scenario
 from tests.e2e.view import View
 
-pytestmark = [pytest.mark.cluster, pytest.mark.emulator, pytest.mark.slow]
+pytestmark = [pytest.mark.cluster, pytest.mark.emulator, pytest.mark.faults, pytest.mark.slow]
 
 
 class Killer:
