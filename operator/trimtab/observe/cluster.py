@@ -81,13 +81,20 @@ def last_words(container: Object) -> str:
         if not ended:
             continue
         code = f"exit code {ended.get('exitCode', '?')}"
-        lines = [line.strip() for line in str(ended.get("message") or "").splitlines() if line.strip()]
+        lines = [line for text in str(ended.get("message") or "").splitlines() if (line := _said(text))]
         errors = [line for line in lines if "error" in line.lower()]
         if lines:
             return _sentence(f"{code}: {(errors or lines)[-1]}")
         reason = str(ended.get("reason") or "")
         return _sentence(f"{code}, {reason}" if reason else code)
     return ""
+
+
+def _said(line: str) -> str:
+    """A line of a traceback without what pydantic adds to its words, and empty for its pointer to the manual."""
+    if line.strip().startswith("For further information visit"):
+        return ""
+    return line.split(" [type=", 1)[0].strip()
 
 
 def revision_facts(deployment: Object, pods: Iterable[PodFacts], *, revision: str | None = None) -> RevisionFacts:

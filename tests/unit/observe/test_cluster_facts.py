@@ -11,7 +11,7 @@ import pytest
 
 from trimtab.model.reading import Known
 from trimtab.model.snapshot import PodTrouble
-from trimtab.observe.cluster import gpus, pod_facts, revision_facts
+from trimtab.observe.cluster import gpus, last_words, pod_facts, revision_facts
 
 RECORDED = json.loads((Path(__file__).parent / "recordings" / "cluster.json").read_text())
 GPU = "nvidia.com/gpu"
@@ -45,6 +45,19 @@ def test_what_keeps_a_pod_from_serving_is_named_with_its_last_words(name: str, t
     assert len(facts.trouble_message) <= 300
     assert not facts.ready
     assert facts.ready_since is None
+
+
+def test_the_last_words_of_a_refused_value_are_pydantics_own_and_not_its_pointer_to_the_manual() -> None:
+    said = (
+        "Traceback (most recent call last):\n"
+        "pydantic_core._pydantic_core.ValidationError: 1 validation error for SchedulerConfig\n"
+        "  Value error, max_num_batched_tokens (4) must be greater than or equal to max_num_seqs (32). "
+        "[type=value_error, input_value=ArgsKwargs((), {'runner_type': 'generate'}), input_type=ArgsKwargs]\n"
+        "    For further information visit https://errors.pydantic.dev/2.14/v/value_error\n"
+    )
+    words = last_words({"lastState": {"terminated": {"exitCode": 1, "message": said}}})
+    refused = "Value error, max_num_batched_tokens (4) must be greater than or equal to max_num_seqs (32)."
+    assert words == f"exit code 1: {refused}"
 
 
 def test_a_serving_pod_has_no_trouble_and_knows_since_when_it_is_ready() -> None:
