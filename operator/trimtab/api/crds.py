@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel
 
+from trimtab.api.generated import differing
 from trimtab.api.schema import structural, without_defaults
 from trimtab.api.v1alpha1 import GROUP, VERSION, PlanSpec, PlanStatus, Spec, Status
 
@@ -180,19 +181,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     how.add_argument("--check", action="store_true", help="end with 1 when a file differs")
     parser.add_argument("folders", nargs="*", default=list(FOLDERS))
     args = parser.parse_args(arguments)
-    differing = []
-    for folder in map(Path, args.folders):
-        for name, text in rendered().items():
-            path = folder / name
-            if path.exists() and path.read_text(encoding="utf-8") == text:
-                continue
-            differing.append(path)
-            if args.write:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_text(text, encoding="utf-8")
-    for path in differing:
+    texts = {Path(folder) / name: text for folder in args.folders for name, text in rendered().items()}
+    found = differing(texts, write=args.write)
+    for path in found:
         print(f"{path} {'written' if args.write else 'differs from the models: run `make crds`'}")
-    return 1 if args.check and differing else 0
+    return 1 if args.check and found else 0
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from trimtab.model.reason import Reason
 from trimtab.model.rollout import Attempt, Candidate, Phase, RolloutState
 
 _TEXT = 4096
-_MEASURED = (Metric.TTFT, Metric.ITL, Metric.E2E)
+_MEASURED = frozenset({Metric.TTFT, Metric.ITL, Metric.E2E})
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +41,9 @@ def plan_status(document: Mapping[str, Any], facts: PlanFacts, now: float) -> di
     for attempt in reversed(state.attempts):  # the newest last, so that it is what is told
         if attempt.plan == name and attempt.step < len(predicted):
             steps[attempt.step] = _ended(attempt, predicted[attempt.step])
-    candidate = state.candidate
-    running = candidate is not None and candidate.plan == name and state.phase is not Phase.STABLE
-    if running and candidate is not None and candidate.step < len(predicted):
+    candidate = state.candidate if state.phase is not Phase.STABLE else None
+    running = candidate is not None and candidate.plan == name and candidate.step < len(predicted)
+    if candidate is not None and running:
         steps[candidate.step] = _running(candidate, state, predicted[candidate.step])
     last = max(steps.values(), key=lambda step: str(step.get("startedAt") or ""), default=None)
     phase, concluded, reason, message = _told(facts, last, running=running)
@@ -65,7 +65,7 @@ def plan_status(document: Mapping[str, Any], facts: PlanFacts, now: float) -> di
 
 def _told(facts: PlanFacts, last: Mapping[str, Any] | None, *, running: bool) -> tuple[str, bool, str, str]:
     """The phase, and the condition Concluded: status, reason, message."""
-    if running and last is not None:
+    if last is not None and running:
         return "Trying", False, str(last["reason"]), f"Revision {last['revision']} is on trial."
     if last is not None:
         return str(last["outcome"]), True, str(last["outcome"]), str(last["message"])
@@ -121,7 +121,7 @@ def _beside(effect: Mapping[str, Any], measured: Mapping[str, float]) -> dict[st
         "lowPermille": effect["lowPermille"],
         "highPermille": effect["highPermille"],
     }
-    if effect["metric"] not in {metric.value for metric in _MEASURED}:
+    if effect["metric"] not in _MEASURED:
         return shown
     for figure in ("mean", "p95"):
         canary = measured.get(f"canary.{effect['metric']}.{figure}")

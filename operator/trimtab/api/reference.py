@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from trimtab.api.crds import RESOURCES, Resource, crd
+from trimtab.api.generated import differing
 from trimtab.api.v1alpha1 import API_VERSION
 
 FOLDER = "docs/reference"
@@ -118,18 +119,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--check", action="store_true", help="write nothing; end with 1 when a page differs")
     parser.add_argument("folder", nargs="?", default=FOLDER)
     args = parser.parse_args(arguments)
-    differing = []
-    for name, text in pages().items():
-        path = Path(args.folder) / name
-        if path.exists() and path.read_text(encoding="utf-8") == text:
-            continue
-        differing.append(path)
-        if not args.check:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text, encoding="utf-8")
-    for path in differing:
+    found = differing({Path(args.folder) / name: text for name, text in pages().items()}, write=not args.check)
+    for path in found:
         print(f"{path} {'differs from the models: run `make docs`' if args.check else 'written'}")
-    return 1 if args.check and differing else 0
+    return 1 if args.check and found else 0
 
 
 if __name__ == "__main__":
