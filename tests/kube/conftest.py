@@ -1,30 +1,6 @@
 """The real API server for the tests of this directory."""
 
-from __future__ import annotations
-
-import uuid
-from collections.abc import AsyncIterator, Iterator
-
-import pytest
-
 from tests.cluster.fixtures import cluster
-from tests.cluster.handle import Handle
-from trimtab.kube.client import Kube
+from tests.kube.fixtures import kube, namespace
 
 __all__ = ["cluster", "kube", "namespace"]
-
-
-@pytest.fixture
-def namespace(cluster: Handle) -> Iterator[str]:
-    """A namespace for one test; nobody waits for its end."""
-    name = f"test-{uuid.uuid4().hex[:8]}"
-    cluster.kubectl("create", "namespace", name)
-    yield name
-    cluster.kubectl("delete", "namespace", name, "--wait=false")
-
-
-@pytest.fixture
-async def kube(cluster: Handle) -> AsyncIterator[Kube]:
-    """Our client as the administrator, always allowed to write."""
-    async with Kube.connect(cluster.kubeconfig, guard=lambda: True) as client:
-        yield client

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import copy
-import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 
 from tests.cluster.fixtures import REPOSITORY, audit_log, cluster
 from tests.cluster.handle import Handle
+from tests.kube.fixtures import kube, namespace
 from trimtab.api.v1alpha1 import LLMDeployment
 from trimtab.kube.client import Kube
 from trimtab.kube.kinds import LLM_DEPLOYMENTS
@@ -42,29 +42,13 @@ ADOPTED: dict[str, Any] = {
 }
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="session", autouse=True)
 def resources(cluster: Handle) -> Handle:
     """The cluster, with the CRDs of this checkout."""
     for crd in sorted((REPOSITORY / "crds").glob("*.yaml")):
         cluster.kubectl("apply", "--server-side", "--force-conflicts", f"--filename={crd}")
     cluster.kubectl("wait", "--for=condition=Established", "--timeout=60s", "crd/llmdeployments.trimtab.dev")
     return cluster
-
-
-@pytest.fixture
-def namespace(resources: Handle) -> Iterator[str]:
-    """A namespace for one test; nobody waits for its end."""
-    name = f"test-{uuid.uuid4().hex[:8]}"
-    resources.kubectl("create", "namespace", name)
-    yield name
-    resources.kubectl("delete", "namespace", name, "--wait=false")
-
-
-@pytest.fixture
-async def kube(resources: Handle) -> AsyncIterator[Kube]:
-    """Our client as the administrator, always allowed to write."""
-    async with Kube.connect(resources.kubeconfig, guard=lambda: True) as client:
-        yield client
 
 
 @pytest.fixture
