@@ -65,7 +65,7 @@ crds: ## Generate the CRDs from the API models.
 
 docs: ## Generate the reference pages and diagrams.
 	PYTHONPATH=operator $(PYTHON) -m trimtab.api.reference
-	PYTHONPATH=operator $(PYTHON) -m trimtab.rollout.diagram
+	PYTHONPATH=operator $(PYTHON) -m trimtab.rollout.diagram > docs/rollout-states.md
 
 golden: ## Rewrite the golden files; review the difference before committing it.
 	TRIMTAB_UPDATE_GOLDEN=1 $(PYTEST) -m "not cluster and not vllm and not teardown" -q tests/golden tests/unit

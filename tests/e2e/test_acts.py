@@ -7,67 +7,24 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import pytest
 
 from tests.cluster.audit import AuditLog
 from tests.e2e.conftest import LOAD
-from tests.e2e.loadgen import Window
 from tests.e2e.operator import Operator
 from tests.e2e.prometheus import PrometheusProxy
 from tests.e2e.scenario import Scenario, Trial
-from tests.e2e.view import Attempt, View
+from tests.e2e.tuned import Patience, Tuned, tune
 
 pytestmark = [pytest.mark.cluster, pytest.mark.emulator, pytest.mark.slow]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Tuned:
-    """What act 1 left behind."""
-
-    scenario: Scenario
-    before: Window
-    after: Window
-    diagnosed: View
-    attempt: Attempt
-    view: View
-    least_ready: int
-
-
-def _measured(scenario: Scenario, seconds: float) -> Window:
-    since = scenario.load.now()
-    time.sleep(seconds)
-    return scenario.load.window(since)
 
 
 @pytest.fixture(scope="module")
 def tuned(stage: Callable[..., Scenario], testkit: str) -> Tuned:
     """Act 1: a limit of one sequence, found and raised."""
-    scenario = stage("acts")
-    scenario.create(tuning={"mode": "Observe"})
-    scenario.serving(120)
-    scenario.start_load(testkit, LOAD)
-    time.sleep(5)
-    before = _measured(scenario, 15)
-    diagnosed = scenario.until("a bottleneck is found", lambda view: bool(view.bottleneck), seconds=60)
-    began = time.time()
-    scenario.patch({"tuning": {"mode": "Apply"}})
-    attempt = scenario.attempt_ended(diagnosed, "Promoted", 240)
-    view = scenario.settled(attempt.revision)
-    # One trial is what the later acts are compared with.
-    scenario.patch({"tuning": {"mode": "Recommend"}})
-    least_ready = scenario.pods.least_of_all(began)
-    after = _measured(scenario, 15)
-    return Tuned(
-        scenario=scenario,
-        before=before,
-        after=after,
-        diagnosed=diagnosed,
-        attempt=attempt,
-        view=view,
-        least_ready=least_ready,
-    )
+    patience = Patience(start=120, window=15, diagnosis=60, trial=240)
+    return tune(stage("acts"), testkit, LOAD, patience)
 
 
 @pytest.fixture(scope="module")

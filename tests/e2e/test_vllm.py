@@ -3,35 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import pytest
 
-from tests.e2e.loadgen import Load, Window
+from tests.e2e.loadgen import Load
 from tests.e2e.manifests import vllm_service
 from tests.e2e.scenario import Scenario, Trial
-from tests.e2e.view import Attempt
+from tests.e2e.tuned import Patience, Tuned, tune
 
 pytestmark = [pytest.mark.cluster, pytest.mark.vllm, pytest.mark.slow]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Tuned:
-    """What the plan made of the service."""
-
-    scenario: Scenario
-    before: Window
-    after: Window
-    attempt: Attempt
-    least_ready: int
-
-
-def _measured(scenario: Scenario, seconds: float) -> Window:
-    since = scenario.load.now()
-    time.sleep(seconds)
-    return scenario.load.window(since)
 
 
 @pytest.fixture(scope="module")
@@ -40,25 +21,8 @@ def tuned(stage: Callable[..., Scenario], image: Callable[[str], str], testkit: 
     service = dataclasses.replace(
         vllm_service("chat", image("engine-demo")), replicas=1, interval_seconds=10, window_seconds=40, watch_seconds=20
     )
-    scenario = stage("vllm", service)
-    scenario.create(tuning={"mode": "Observe"})
-    scenario.serving(300)
-    scenario.start_load(testkit, Load(clients=16))
-    time.sleep(10)
-    before = _measured(scenario, 30)
-    diagnosed = scenario.until("a bottleneck is found", lambda view: bool(view.bottleneck), seconds=90)
-    began = time.time()
-    scenario.patch({"tuning": {"mode": "Apply"}})
-    attempt = scenario.attempt_ended(diagnosed, "Promoted", 500)
-    scenario.settled(attempt.revision)
-    scenario.patch({"tuning": {"mode": "Recommend"}})
-    return Tuned(
-        scenario=scenario,
-        before=before,
-        after=_measured(scenario, 30),
-        attempt=attempt,
-        least_ready=scenario.pods.least_of_all(began),
-    )
+    patience = Patience(start=300, window=30, diagnosis=90, trial=500)
+    return tune(stage("vllm", service), testkit, Load(clients=16), patience)
 
 
 @pytest.fixture(scope="module")

@@ -34,6 +34,20 @@ def test_a_first_revision_that_cannot_start_is_explained_and_replaced_by_a_corre
     assert driver.world.state.attempts == ()
 
 
+def test_a_spec_edited_while_the_first_pods_serve_is_tried_on_a_canary() -> None:
+    driver = Driver(World(Cluster(), policy=policy(2)))
+    driver.once()
+    driver.world.cluster.tick(30)
+    assert driver.world.cluster.ready("rev1") == 2
+    assert driver.world.state.phase is Phase.STARTING
+    driver.least_ready = 2
+    driver.world.user = wish(2)
+    driver.until(lambda world: bool(world.state.attempts))
+    assert driver.outcome is Reason.PROMOTED
+    assert Phase.CANARY_JUDGING in driver.phases
+    assert driver.least_ready >= 2
+
+
 def test_a_good_plan_is_promoted_and_the_old_revision_removed() -> None:
     driver = stable_driver()
     driver.world.planned = wish(16, Source.PLAN)

@@ -1,4 +1,4 @@
-"""Starting: the first revision is created. Nothing serves yet, so there is nothing that a canary could protect."""
+"""Starting: the first revision is created. Until a pod of it serves there is nothing that a canary could protect."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ from trimtab.rollout.trial import Move, entered
 
 
 def advance(state: RolloutState, facts: RolloutFacts, now: float) -> Move:
-    """The first revision follows the spec directly until it serves: a corrected spec replaces one that cannot start."""
+    """The first revision follows the spec directly while no pod of it serves: an edit mends one that cannot start.
+
+    From its first ready pod on, requests depend on it, so an edit is a trial like any other.
+    """
     wish = facts.user
     said: tuple[Announce, ...] = ()
     answer = run((not_paused,), facts, state, now)
@@ -22,7 +25,11 @@ def advance(state: RolloutState, facts: RolloutFacts, now: float) -> Move:
         return Move(replace(state, holding=answer.message))
     if state.stable is None and facts.suspended:
         return Move(replace(state, holding="The resource is suspended: nothing is created."))
-    if state.stable is None or (state.stable.revision != wish.revision and not facts.suspended):
+    edited = state.stable is not None and state.stable.revision != wish.revision
+    if edited and target(facts, state).ready > 0:
+        message = "The first revision serves already: the edited spec is tried on a canary."
+        return Move(entered(state, Phase.STABLE, now), (Announce(Reason.STABLE, message),))
+    if state.stable is None or (edited and not facts.suspended):
         state = replace(
             entered(state, Phase.STARTING, now),
             stable=Stable(wish.revision, wish.config, wish.template),
