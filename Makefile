@@ -29,7 +29,7 @@ test: setup lint type ## Everything that CI runs: static checks, unit, cluster a
 	$(MAKE) test-vllm
 
 test-unit: ## Unit, property and golden tests: no cluster, no engine.
-	$(PYTEST) -m "not cluster and not vllm and not teardown" --cov --cov-report=term:skip-covered --cov-fail-under=80
+	$(PYTEST) -n 2 --dist worksteal -m "not cluster and not vllm and not teardown" --cov --cov-report=term:skip-covered --cov-fail-under=80
 
 test-cluster: ## The resources and the clients against the real API server.
 	$(PYTEST) -m "cluster and not vllm and not teardown" --ignore=tests/e2e
