@@ -1,0 +1,56 @@
+"""What measurements say about the candidates that were not measured.
+
+The model's error is taken as a Gaussian process in log space (Rasmussen and Williams, Gaussian Processes for Machine
+Learning, 2006, chapter 2) around the model's prediction: an error common to all candidates, because they run on the
+same engine and GPU, and a local one that fades with the distance between configurations. So the physics gives the
+shape and a few canaries give the level.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+
+from trimtab.plan.search.candidates import Candidates, Estimate, Floats, Observation
+
+# The part of the error's variance that all configurations of a deployment share; docs/planner.md says how it was set.
+SHARED: Final = 0.7
+# Distance, in doublings of a knob, over which local errors are alike.
+LENGTH: Final = 2.0
+# A repeated measurement differs by this, as a standard deviation of the logarithm.
+NOISE: Final = 0.03
+# A residual counts as this many of the deviations expected for it at most: an outlier does not wreck the rest.
+_HUBER: Final = 3.0
+
+
+def informed(candidates: Candidates, observations: Sequence[Observation]) -> Candidates:
+    """The candidates with every estimate corrected by what was measured."""
+    metrics = {name: _posterior(candidates, name, observations) for name in candidates.metrics}
+    return Candidates(candidates.features, metrics)
+
+
+def _posterior(candidates: Candidates, metric: str, observations: Sequence[Observation]) -> Estimate:
+    prior = candidates.metrics[metric]
+    pairs = [(o.row, o.measured[metric]) for o in observations if 0.0 < o.measured.get(metric, 0.0) < np.inf]
+    if not pairs:
+        return prior
+    rows = np.array([row for row, _ in pairs])
+    residual = np.log([value for _, value in pairs]) - prior.mean[rows]
+    # (candidates, observed) and (observed, observed)
+    across = _covariance(candidates.features, prior.sd, candidates.features[rows], prior.sd[rows])
+    within = across[rows] + np.eye(len(rows)) * NOISE**2
+    expected = np.sqrt(np.diag(within))
+    solved = np.linalg.solve(
+        within, np.column_stack([np.clip(residual, -_HUBER * expected, _HUBER * expected), across.T])
+    )
+    mean = prior.mean + across @ solved[:, 0]
+    variance = prior.sd**2 - np.einsum("ij,ji->i", across, solved[:, 1:])
+    return Estimate(mean, np.sqrt(np.maximum(variance, 0.0)))
+
+
+def _covariance(left: Floats, left_sd: Floats, right: Floats, right_sd: Floats) -> Floats:
+    squared = ((left[:, None, :] - right[None, :, :]) ** 2).sum(axis=2)
+    alike = SHARED + (1.0 - SHARED) * np.exp(-squared / (2.0 * LENGTH**2))
+    return np.asarray(left_sd[:, None] * right_sd[None, :] * alike)
