@@ -7,6 +7,7 @@ what a person wants (`Goal`), and what was measured so far (`Observation`).
 from trimtab.plan.search.candidates import Candidates, Estimate, Goal, Limit, Observation
 from trimtab.plan.search.explore import Advice, Stop, next_canary
 from trimtab.plan.search.pareto import pareto_front
+from trimtab.plan.search.steps import Ratio, path, ratio
 
 __all__ = [
     "Advice",
@@ -15,7 +16,10 @@ __all__ = [
     "Goal",
     "Limit",
     "Observation",
+    "Ratio",
     "Stop",
     "next_canary",
     "pareto_front",
+    "path",
+    "ratio",
 ]

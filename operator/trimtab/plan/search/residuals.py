@@ -39,7 +39,7 @@ def _posterior(candidates: Candidates, metric: str, observations: Sequence[Obser
     rows = np.array([row for row, _ in pairs])
     residual = np.log([value for _, value in pairs]) - prior.mean[rows]
     # (candidates, observed) and (observed, observed)
-    across = _covariance(candidates.features, prior.sd, candidates.features[rows], prior.sd[rows])
+    across = covariance(candidates.features, prior.sd, candidates.features[rows], prior.sd[rows])
     within = across[rows] + np.eye(len(rows)) * NOISE**2
     expected = np.sqrt(np.diag(within))
     solved = np.linalg.solve(
@@ -50,7 +50,8 @@ def _posterior(candidates: Candidates, metric: str, observations: Sequence[Obser
     return Estimate(mean, np.sqrt(np.maximum(variance, 0.0)))
 
 
-def _covariance(left: Floats, left_sd: Floats, right: Floats, right_sd: Floats) -> Floats:
+def covariance(left: Floats, left_sd: Floats, right: Floats, right_sd: Floats) -> Floats:
+    """The covariance of the model's errors between rows of features: (left, right)."""
     squared = ((left[:, None, :] - right[None, :, :]) ** 2).sum(axis=2)
     alike = SHARED + (1.0 - SHARED) * np.exp(-squared / (2.0 * LENGTH**2))
     return np.asarray(left_sd[:, None] * right_sd[None, :] * alike)
