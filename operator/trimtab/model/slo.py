@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import math
+import re
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
+
+_TARGET: Final = re.compile(r"([a-z0-9]+)\.p(\d{1,2})=([0-9.]+(?:e-?\d+)?)(ms|s)", re.ASCII)
+_UNITS: Final = {"ms": 1e-3, "s": 1.0}
 
 
 class Latency(StrEnum):
@@ -29,6 +35,24 @@ class LatencyTarget:
     @property
     def name(self) -> str:
         return f"{self.metric.value}.p{self.percentile}"
+
+    @classmethod
+    def parse(cls, text: str) -> LatencyTarget:
+        """As a person writes it: `ttft.p95=500ms`, `itl.p99=0.05s`. Raises ValueError with a sentence for a person."""
+        known = ", ".join(latency.value for latency in Latency)
+        found = _TARGET.fullmatch(text.strip().lower())
+        if found is None:
+            raise ValueError(f"{text!r} is no target; write one like ttft.p95=500ms (of {known}; in ms or s)")
+        metric, percentile, value, unit = found.groups()
+        if metric not in set(Latency):
+            raise ValueError(f"{text!r} names the latency {metric}; there are {known}")
+        try:
+            seconds = float(value) * _UNITS[unit]
+        except ValueError:
+            raise ValueError(f"{text!r}: {value} is no number") from None
+        if not 0 < seconds < math.inf or int(percentile) < 1:
+            raise ValueError(f"{text!r}: the percentile and the time must be greater than 0")
+        return cls(Latency(metric), int(percentile), seconds)
 
 
 @dataclass(frozen=True, slots=True)
