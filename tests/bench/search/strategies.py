@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -98,14 +98,17 @@ def _tpe(problem: Problem, seed: int, *, warm: int) -> Iterator[Trial]:
         asked = study.ask(dict(axes))
         # What was asked for is only a suggestion: the trial that counts is the one with the measurement.
         study.tell(asked, state=optuna.trial.TrialState.FAIL)
-        row = space.row(asked.params)
-        if row is None or row in tried:
-            # Optuna may repeat itself; nobody would run the same canary twice.
-            row = source.choice([row for row in range(space.count) if row not in tried])
+        found = space.row(asked.params)
+        # Optuna may repeat itself; nobody would run the same canary twice.
+        row = found if found is not None and found not in tried else source.choice(_others(space, tried))
         tried.add(row)
         measured = problem.measure(row)
         study.add_trial(told(row, measured))
         yield Trial(row, measured, called_safe=False)
+
+
+def _others(space: Space, tried: Set[int]) -> list[int]:
+    return [row for row in range(space.count) if row not in tried]
 
 
 STRATEGIES: Mapping[str, Strategy] = {
