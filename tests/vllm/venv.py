@@ -44,7 +44,8 @@ def _make(folder: Path) -> None:
     install = [_uv(), "pip", "install", "--quiet", "--no-deps", "--require-hashes", "--python", str(python)]
     subprocess.run([*install, "-r", str(LOCK)], check=True)
     for program in FINISHERS:
-        subprocess.run([str(python), str(program)], check=True, stdout=sys.stderr)
+        # The descriptor itself: under pytest's capsys, sys.stderr is no file.
+        subprocess.run([str(python), str(program)], check=True, stdout=2)
     subprocess.run([str(python), "-c", "import torch"], check=True)
 
 
