@@ -134,6 +134,11 @@ def test_a_cpu_counts_whole_blocks_of_128_tokens() -> None:
     assert fits(replace(asked, kv_cache="fp8")).kv_tokens == 174_720
 
 
+def test_a_cpu_holds_latent_vectors_in_blocks_of_sixteen() -> None:
+    asked = point("deepseek-ai/DeepSeek-V2-Lite", "cpu", kv_cache_bytes=GIB, max_model_len=1000)
+    assert {group.block_tokens for group in cache_of(asked).groups} == {16}
+
+
 def test_a_length_that_ends_inside_a_block_holds_the_block() -> None:
     asked = point("meta-llama/Llama-3.1-8B", kv_block_tokens=128)
     assert _sequence(asked, 129) == 2 * 128 * 131_072

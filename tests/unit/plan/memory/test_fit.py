@@ -59,11 +59,35 @@ def test_sglang_without_a_share_leaves_room_for_its_chunks() -> None:
     assert float(fewer.utilization) < share
 
 
+@pytest.mark.parametrize(
+    ("gpu", "layout", "reserved"),
+    [
+        ("L4", Layout(), 512 + 1.5 * 4096 + 2 * 24 + 128),
+        ("L4", Layout(tensor=4), 512 + 1.5 * 4096 + 2 * 80 + 4 * 128),
+        ("H200", Layout(tensor=2, data=4), 512 + 1.5 * 8192 + 2 * 512 + 8 * 128 + 3 * 512 * 4),
+        ("MI300X", Layout(), 512 + 1.5 * 16384 + 2 * 512 + 128),
+    ],
+)
+def test_the_reserve_of_sglang_follows_the_gpu_and_the_layout(gpu: str, layout: Layout, reserved: float) -> None:
+    asked = point("mistralai/Mixtral-8x7B-v0.1", gpu, engine="sglang", layout=layout)
+    assert asked.device.gpu is not None
+    kept = (1 - float(limits_of(asked).utilization)) * asked.device.gpu.memory_bytes
+    assert kept == pytest.approx(reserved * 2**20, rel=1e-6)
+
+
 def test_newer_versions_of_vllm_take_more_and_count_their_graphs() -> None:
     old, new = (limits_of(point(LLAMA, version=version)) for version in ("0.19.0", "0.20.0"))
     assert (float(old.utilization), float(new.utilization)) == (0.90, 0.92)
     eager, graphs = (fits(point(LLAMA, version="0.32.0", cuda_graphs=on, max_model_len=4096)) for on in (False, True))
     assert eager.kv_bytes > graphs.kv_bytes
+
+
+@pytest.mark.parametrize("version", ["", "nightly-5b8c30d62b754b57", "9.9.9"])
+def test_an_unknown_version_has_the_defaults_of_the_newest_known(version: str) -> None:
+    for engine, newest in (("vllm", "0.32.0"), ("sglang", "0.5.23")):
+        unknown, known = (limits_of(point(LLAMA, engine=engine, version=v)) for v in (version, newest))
+        assert float(unknown.step_tokens) == float(known.step_tokens) == 8192
+        assert float(unknown.utilization) == float(known.utilization)
 
 
 @pytest.mark.parametrize("field", ["max_num_seqs", "max_num_batched_tokens"])
