@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -48,6 +49,8 @@ class Case:
         write(self.shape, folder)
         path = folder / "config.json"
         path.write_text(json.dumps(json.loads(path.read_text()) | dict(self.config)))
+        if self.config.get("tie_word_embeddings"):
+            _drop_head(folder / "model.safetensors")
 
     def arguments(self, folder: Path) -> dict[str, object]:
         """Of `vllm.LLM`."""
@@ -79,6 +82,16 @@ class Case:
             kv_cache_bytes=self.space * MIB,
             kv_block_tokens=self.block,
         )
+
+
+def _drop_head(path: Path) -> None:
+    """Takes the last tensor, the head, out of a safetensors file: vLLM ties it only where the checkpoint has none."""
+    content = path.read_bytes()
+    (length,) = struct.unpack("<Q", content[:8])
+    header = json.loads(content[8 : 8 + length])
+    begin, _ = header.pop("lm_head.weight")["data_offsets"]
+    text = json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(text)) + text + content[8 + length : 8 + length + begin])
 
 
 _WINDOW = {"model_type": "mistral", "architectures": ["MistralForCausalLM"], "sliding_window": 256}
