@@ -50,7 +50,9 @@ class Latent:
 class Linear:
     """Linear attention or a state-space mixer: a state of fixed size per sequence instead of a cache per token.
 
-    Gated DeltaNet and the like (Yang et al., 2024). `conv` is the width of the short convolution.
+    Gated DeltaNet and the like (Yang et al., 2024). `conv` is the width of the short convolution, 0 where there is
+    none (Lightning Attention). The state has v_heads * v_dim * k_dim elements, of four bytes each with
+    `float32_state`, otherwise of the model's type.
     """
 
     k_heads: int
@@ -58,6 +60,7 @@ class Linear:
     k_dim: int
     v_dim: int
     conv: int = 4
+    float32_state: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +97,12 @@ class Block:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelShape:
-    """`native` is the format in which the checkpoint holds its weights: `bf16`, `fp8_block`, `mxfp4`, `nvfp4`, ..."""
+    """`native` is the format in which the checkpoint holds its layers' matrices: `bf16`, `fp8_block`, `nvfp4`, ...
+
+    `native_experts` is that of the experts' matrices where it differs (gpt-oss: bf16 with experts in mxfp4).
+    `other_parameters` counts what stands beside the stack and is held in the model's type: a vision tower with its
+    projector, learned position embeddings.
+    """
 
     name: str
     hidden: int
@@ -103,6 +111,8 @@ class ModelShape:
     max_positions: int
     tied_embeddings: bool = False
     native: str = "bf16"
+    native_experts: str = ""
+    other_parameters: int = 0
 
     @property
     def layers(self) -> int:
