@@ -13,7 +13,7 @@ a flag that the engine lacks.
 from trimtab.catalogue.checkpoints import quantization_named_in
 from trimtab.catalogue.engine import EngineCatalogue, Problem
 from trimtab.catalogue.engines import ENGINES, find_engine
-from trimtab.catalogue.gpus import GPUS, Device, Gpu, find_device, find_gpu
+from trimtab.catalogue.gpus import GPUS, Device, Gpu, Processor, find_device, find_gpu
 from trimtab.catalogue.knob import (
     Applies,
     CatalogueError,
@@ -37,6 +37,7 @@ __all__ = [
     "Knob",
     "KnobType",
     "Problem",
+    "Processor",
     "Risk",
     "UnknownKnob",
     "find_device",

@@ -70,6 +70,13 @@ class EngineCatalogue:
         parsed = parse_version(version)
         return parsed is not None and self.since <= parsed < self.until
 
+    def version_or_newest(self, version: str) -> Version:
+        """The release numbers of a known version; of the newest that the catalogue covers for any other."""
+        if self.supports(version):
+            return self._parse(version)
+        major, minor, patch = self.until
+        return (major, minor, patch - 1) if patch else (major, minor - 1, 0)
+
     def knobs(self, version: str) -> Mapping[str, Knob]:
         """Neutral name -> knob, sorted, for this version; empty for a version that is not supported."""
         if not self.supports(version):

@@ -53,6 +53,7 @@ class ServingPoint:
     max_model_len: int | None = None
     memory_utilization: float | None = None
     kv_cache_bytes: int | None = None  # where a fixed size is asked for, per GPU
+    kv_block_tokens: int | None = None  # tokens of one block of the cache
     chunked_prefill: bool = True
     prefix_caching: bool = True
     cuda_graphs: bool = True

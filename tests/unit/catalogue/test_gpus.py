@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from trimtab.catalogue import GPUS, find_device, find_gpu
+from trimtab.catalogue import GPUS, Device, Processor, find_device, find_gpu
 
 
 @pytest.mark.parametrize(
@@ -20,6 +20,10 @@ from trimtab.catalogue import GPUS, find_device, find_gpu
         ("Tesla-T4", "T4"),
         ("A10", "A10"),
         ("MI300X", "MI300X"),
+        ("B300-SXM", "B300-SXM"),
+        ("NVIDIA B300", "B300-SXM"),
+        ("NVIDIA-GH200-480GB", "GH200"),
+        ("AMD Instinct MI250", "MI250"),
     ],
 )
 def test_a_gpu_is_found_by_the_name_that_is_written_on_it(written: str, name: str) -> None:
@@ -45,3 +49,31 @@ def test_every_row_names_its_source_and_has_plausible_figures() -> None:
         assert gpu.source
         assert 10 * 2**30 <= gpu.memory_bytes <= 400 * 2**30
         assert 2e11 <= gpu.bandwidth <= 1e13
+        assert 1.6e10 <= gpu.link_bandwidth <= 9e11
+        assert 1 <= gpu.gpus_per_node <= gpu.linked_gpus
+        assert gpu.link_bandwidth < gpu.bandwidth
+        assert gpu.l2_bytes < gpu.memory_bytes / 50
+        assert 70 <= gpu.power_watts <= 1400
+
+
+def test_links_reach_beyond_the_node_only_in_a_rack() -> None:
+    assert {name for name, gpu in GPUS.items() if gpu.linked_gpus > gpu.gpus_per_node} == {"GB200"}
+
+
+def test_no_peak_is_below_that_of_a_wider_format() -> None:
+    for gpu in GPUS.values():
+        rates = [rate for rate in (gpu.bf16_flops, gpu.fp8_flops, gpu.fp4_flops) if rate is not None]
+        assert rates == sorted(rates)
+
+
+def test_the_processor_of_a_cpu_is_what_a_person_measured() -> None:
+    processor = Processor(cores=2, memory_bytes=8 * 2**30, bandwidth=2e10, bf16_flops=1e11)
+    assert Device(cpu=True, processor=processor).processor == processor
+    assert find_device("cpu").processor is None
+
+
+@pytest.mark.parametrize(
+    ("name", "mebibytes"), [("H100-SXM", 81559), ("H200-SXM", 143771), ("L40S", 46068), ("L4", 23034)]
+)
+def test_the_usable_memory_is_what_nvidia_smi_shows(name: str, mebibytes: int) -> None:
+    assert GPUS[name].usable_bytes == pytest.approx(mebibytes * 2**20, rel=0.01)

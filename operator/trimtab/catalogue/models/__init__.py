@@ -4,6 +4,7 @@ find_model("nvidia/DeepSeek-R1-NVFP4")        # a ModelShape from the registry, 
 model_parameters(shape).total                 # number of parameters
 """
 
+from trimtab.catalogue.models.config_json import ConfigError, ConfigReading, read_config
 from trimtab.catalogue.models.families import MODELS
 from trimtab.catalogue.models.parameters import (
     LayerParameters,
@@ -26,6 +27,8 @@ from trimtab.catalogue.models.shape import (
 __all__ = [
     "MODELS",
     "Block",
+    "ConfigError",
+    "ConfigReading",
     "Dense",
     "Experts",
     "GroupedQuery",
@@ -38,4 +41,5 @@ __all__ = [
     "find_model",
     "layer_parameters",
     "model_parameters",
+    "read_config",
 ]
