@@ -46,7 +46,7 @@ def case_of(row: Row) -> Case:
     return Case(
         ServingPoint(
             model=model, device=device, engine=engine, version=row.get("engine_version", ""), layout=layout,
-            weights=weights, experts=experts, kv_cache=cache_of(row, engine, weights, experts),
+            weights=weights, experts=experts, kv_cache=cache_of(row, engine, weights),
         ),
         Traffic(
             prompt=max(1.0, scale * number(row, "isl", 1024.0)),
@@ -106,9 +106,9 @@ def formats_of(row: Row, model: ModelShape) -> tuple[str, str]:
     return gemm or model.native, moe or native
 
 
-def cache_of(row: Row, engine: str, weights: str, experts: str) -> str:
+def cache_of(row: Row, engine: str, weights: str) -> str:
     named = (row.get("kv_cache_dtype") or row.get("kv_dtype") or "").lower()
     if named:
         return "fp8" if "8" in named.replace("16", "") else "bf16"
-    # TensorRT-LLM checkpoints quantized by ModelOpt hold fp8 cache scales, which the engine follows.
-    return "fp8" if engine == "trtllm" and weights in ("fp8", "nvfp4") else "bf16"
+    # Checkpoints quantized by ModelOpt hold scales of an fp8 cache, which these engines follow; so do their recipes.
+    return "fp8" if engine in ("trtllm", "vllm") and weights in ("fp8", "nvfp4") else "bf16"

@@ -1,26 +1,12 @@
-"""What a kernel's time depends on: peaks, bandwidth and links of one device, and the measured GPU it resembles.
-
-Links: NVLink and Infinity Fabric rates per GPU and direction as the vendors publish them (NVIDIA H100, A100, HGX B200
-and GB200 NVL72 data sheets; AMD CDNA 3 white paper); boards without them talk over PCIe.
-"""
+"""What a kernel's time depends on: peaks, bandwidth and links of one device, and the measured GPU it resembles."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
-from trimtab.catalogue.gpus import Device, Gpu
-
-# A server CPU of two DDR5 channels' width per socket half, where nothing better is known: the order of magnitude of
-# one socket of eight DDR4-3200 channels (8 x 25.6 GB/s) and of AVX-512 with bf16 on 32 cores.
-_CPU_BANDWIDTH: Final = 150e9
-_CPU_FLOPS: Final = 3e12
-
-_NVLINK: Final = {"A100-SXM": 300e9, "A100-SXM-40GB": 300e9, "H100-SXM": 450e9, "H100-NVL": 300e9, "H200-SXM": 450e9}
-_BLACKWELL_LINK: Final = 900e9
-_FABRIC: Final = 448e9
-_PCIE4: Final = 32e9
-_PCIE5: Final = 64e9
+from trimtab.catalogue.gpus import Device, Gpu, Processor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,14 +14,13 @@ class Hardware:
     """Rates per second. `measured` names the GPU whose kernel tables stand for this one; `own`: they are its own."""
 
     name: str
-    memory_bytes: int
     bandwidth: float
     bf16: float
     fp8: float | None
     int8: float | None
     fp4: float | None
     link: float
-    node: int  # GPUs that the fast link joins
+    linked: int  # GPUs that the fast link joins
     measured: str
     own: bool
     cpu: bool = False
@@ -47,29 +32,35 @@ class Hardware:
 
 TABLES: Final = ("A100-SXM", "L40S", "H100-SXM", "H200-SXM", "B200-SXM", "GB200")
 
+# Matrix units that know fp16 but not bf16, operations/s: NVIDIA data sheets V100 and T4.
+_HALF: Final = {70: 125e12, 75: 65e12}
 
+
+@lru_cache(maxsize=64)
 def hardware_of(device: Device) -> Hardware:
-    """The rates of a device. Raises ValueError for a GPU that the catalogue does not know."""
+    """The rates of a device. Raises ValueError, with the way out, for one of which the rates are not known."""
     if device.cpu:
-        return _cpu()
+        if device.processor is None:
+            raise ValueError("The CPU's figures are not known: give its bandwidth and bf16 operations per second.")
+        return _cpu(device.processor)
     if device.gpu is None:
         raise ValueError("The GPU is not in the catalogue; name one that is, or add a row to catalogue/gpus.py.")
     return _gpu(device.gpu)
 
 
 def _gpu(gpu: Gpu) -> Hardware:
-    # Where the catalogue holds no bf16 peak, fp16 units carry the work (T4: 65, V100: 125 Tera-operations/s).
-    bf16 = gpu.bf16_flops or {70: 125e12, 75: 65e12}.get(gpu.compute_capability, gpu.bandwidth * 150)
+    bf16 = gpu.bf16_flops or _HALF.get(gpu.compute_capability)
+    if bf16 is None:
+        raise ValueError(f"The catalogue has no bf16 or fp16 peak of {gpu.name}.")
     return Hardware(
         name=gpu.name,
-        memory_bytes=gpu.memory_bytes,
         bandwidth=gpu.bandwidth,
         bf16=bf16,
         fp8=gpu.fp8_flops,
         int8=gpu.int8_ops,
         fp4=gpu.fp4_flops,
-        link=_link(gpu),
-        node=72 if gpu.name.startswith("GB") else 8,
+        link=gpu.link_bandwidth,
+        linked=gpu.linked_gpus,
         measured=gpu.name if gpu.name in TABLES else _resembles(gpu),
         own=gpu.name in TABLES,
     )
@@ -84,29 +75,16 @@ def _resembles(gpu: Gpu) -> str:
     return "L40S" if capability in (86, 89) else "A100-SXM"
 
 
-def _link(gpu: Gpu) -> float:
-    if gpu.name in _NVLINK:
-        return _NVLINK[gpu.name]
-    if gpu.compute_capability >= 100:
-        return _BLACKWELL_LINK
-    if gpu.compute_capability == 0:
-        return _FABRIC
-    if gpu.name.startswith(("GH", "V100-SXM")):
-        return _NVLINK["H100-SXM"] if gpu.name.startswith("GH") else 150e9
-    return _PCIE5 if gpu.compute_capability >= 90 else _PCIE4
-
-
-def _cpu() -> Hardware:
+def _cpu(processor: Processor) -> Hardware:
     return Hardware(
         name="cpu",
-        memory_bytes=64 << 30,
-        bandwidth=_CPU_BANDWIDTH,
-        bf16=_CPU_FLOPS,
+        bandwidth=processor.bandwidth,
+        bf16=processor.bf16_flops,
         fp8=None,
-        int8=2 * _CPU_FLOPS,
+        int8=2 * processor.bf16_flops,
         fp4=None,
-        link=20e9,
-        node=2,
+        link=processor.bandwidth,
+        linked=1,
         measured="A100-SXM",
         own=False,
         cpu=True,

@@ -187,6 +187,6 @@ def _over_link(hardware: Hardware, gpus: int, curve: Floats, size: Floats, *, ho
     if gpus <= 8:
         return np.asarray(inside)
     # Beyond 8 GPUs: inside a wide NVLink domain the start-up grows, between nodes 50 GB/s per GPU carry a ring.
-    if gpus <= hardware.node:
+    if gpus <= hardware.linked:
         return np.asarray(inside * 1.3)
     return np.asarray(inside + 15.0 + _MICRO * hops * size / gpus / 50e9 * (gpus / 8.0))

@@ -24,6 +24,7 @@ class Factors:
     exchange: float = 1.0
     attention: float = 1.0
     prefill: float = 1.0
+    nvfp4: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +67,17 @@ class Stack:
         return np.asarray(np.exp(self.prefill[self.of, low] * (1 - part) + self.prefill[self.of, low + 1] * part))
 
 
-def stack(of: Index, linears: Sequence[Linears], attentions: Sequence[Attentions], factors: Factors) -> Stack:
+def stack(
+    of: Index, linears: Sequence[Linears], attentions: Sequence[Attentions], nvfp4: NDArray[np.bool_], factors: Factors
+) -> Stack:
     linear = np.stack(
         [
             factors.gemm * v.gemm + factors.experts * v.experts + factors.exchange * v.exchange + v.passes
             for v in linears
         ]
     )
+    # 4-bit kernels have become faster since the engines that the factor was fitted on.
+    linear = linear * np.where(nvfp4, factors.nvfp4, 1.0)[:, None]
     floor = np.stack([v.bound for v in linears])
     return Stack(
         of=of,

@@ -88,37 +88,3 @@ def _feed_forward(layer: FeedForward, hidden: int, layout: Layout, form: str) ->
                 return router
             width = share(layer.shared, layout.tensor)
             return *router, Matrix(width * (2 if layer.gated else 1), hidden, form), Matrix(hidden, width, form)
-
-
-def weight_bytes(shape: ModelShape, layout: Layout, per_element: tuple[float, float]) -> float:
-    """Bytes of weights on one GPU; `per_element`: of the layers' matrices and of the experts'."""
-    layers = sum(
-        matrix.outputs * matrix.inputs * (2.0 if matrix.form == "bf16" else per_element[0]) * count
-        for matrix, count in matrices(shape, layout, "").items()
-    )
-    for block in shape.blocks:
-        match block.feed_forward:
-            case Experts() as layer:
-                each = (3 if layer.gated else 2) * shape.hidden * layer.intermediate
-                layers += block.count * layer.experts * each * per_element[1] / (layout.tensor * layout.data)
-            case Dense():
-                pass
-    embedding = shape.vocab * shape.hidden * 2.0 / layout.tensor
-    return layers / layout.pipeline + embedding * (1 if shape.tied_embeddings else 2)
-
-
-def cache_bytes(shape: ModelShape, layout: Layout, element: float, context: float) -> float:
-    """Bytes of the KV cache on one GPU for one sequence of `context` tokens."""
-    total = 0.0
-    for block in shape.blocks:
-        match block.attention:
-            case GroupedQuery() as attention:
-                kept = min(context, attention.window) if attention.window else context
-                heads = share(attention.kv_heads, layout.tensor)
-                total += block.count * 2.0 * heads * attention.head_dim * element * kept
-            case Latent() as attention:
-                total += block.count * (attention.kv_rank + attention.rope_dim) * element * context
-            case Linear() as attention:
-                state = share(attention.v_heads, layout.tensor) * attention.k_dim * attention.v_dim
-                total += block.count * state * 4.0
-    return total / layout.pipeline
