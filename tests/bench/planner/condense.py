@@ -34,7 +34,7 @@ MESSAGES = tuple(2**i for i in range(9, 30))
 ENGINES = ("nccl", "sglang", "trtllm", "vllm")
 
 # The data's names of formats, by ours.
-GEMM = {"bf16": "bfloat16", "fp8": "fp8", "fp8_block": "fp8_block", "nvfp4": "nvfp4", "int8_wo": "int8_wo", "int4_wo": "int4_wo", "int8": "sq"}  # fmt: skip
+GEMM = {"bf16": "bfloat16", "fp8": "fp8", "fp8_block": "fp8_block", "nvfp4": "nvfp4", "int8_wo": "int8_wo", "int4_wo": "int4_wo"}  # fmt: skip
 MOE = {"bf16": "bfloat16", "fp8": "fp8", "fp8_block": "fp8_block", "nvfp4": "nvfp4", "int4_wo": "int4_wo", "mxfp4": "w4a16_mxfp4", "mxfp4_mxfp8": "w4a8_mxfp4_mxfp8"}  # fmt: skip
 
 

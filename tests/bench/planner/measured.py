@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from tests.bench.planner.points import Case, case_of
 from trimtab.plan.performance.batch import Batch, batch_of
-from trimtab.plan.performance.closed_loop import capacity, closed_loop
+from trimtab.plan.performance.closed_loop import closed_loop, room
 from trimtab.plan.performance.coefficients import Coefficients
 from trimtab.plan.performance.roofline import Floats
 from trimtab.plan.performance.step import Steps
@@ -60,7 +60,7 @@ def measured(rows: Sequence[Mapping[str, str]]) -> Measured:
         rows=rows,
         cases=cases,
         batch=batch,
-        most=capacity(Steps(batch, Coefficients())),
+        most=room(batch).admitted,
         tpot=np.array([float(row["tpot_mean_ms"]) for row in rows]),
         ttft=np.array([float(row["ttft_mean_ms"]) for row in rows]),
         rate=np.array([float(row["derived_out_tok_s_per_gpu"]) for row in rows]),

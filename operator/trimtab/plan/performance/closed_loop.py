@@ -15,7 +15,10 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
+from trimtab.plan.memory.limits import Limits
+from trimtab.plan.performance.batch import Batch
 from trimtab.plan.performance.roofline import Floats
 from trimtab.plan.performance.step import Steps
 
@@ -35,20 +38,28 @@ class Loop:
     step: Floats
     served: Floats  # first token, from admission
     waiting: Floats  # from arrival to admission
-    capacity: Floats  # requests that limits and KV cache admit at most
+    cycle: Floats  # of an admitted request, to its last token
 
     @property
     def ttft(self) -> Floats:
         return self.served + self.waiting
 
 
-def capacity(steps: Steps) -> Floats:
-    """Requests that run at once at most: by the limit of sequences and by the KV cache; at least one."""
-    batch = steps.batch
+@dataclass(frozen=True, slots=True)
+class Room:
+    """How many requests run at once at most: `admitted` by all limits, `cached` by the KV cache; `fits`: at all."""
+
+    admitted: Floats
+    cached: Floats
+    fits: NDArray[np.bool_]
+
+
+def room(batch: Batch) -> Room:
+    """By the limit of sequences and by the KV cache; at least one, so that what does not fit has figures too."""
     found = np.empty(len(batch.of))
     for number, variant in enumerate(batch.variants):
         mine = np.flatnonzero(batch.of == number)
-        limits = type(batch.limits)(
+        limits = Limits(
             sequences=batch.limits.sequences[mine],
             step_tokens=batch.limits.step_tokens[mine],
             length=batch.limits.length[mine],
@@ -57,23 +68,27 @@ def capacity(steps: Steps) -> Floats:
         held = variant.memory.kv_bytes(limits)
         length = batch.prompt[mine] + _GROWN.get(variant.memory.point.engine, 1.0) * batch.output[mine]
         found[mine] = variant.memory.concurrency(held, length, limits.step_tokens)
-    per_group = np.minimum(found, batch.limits.sequences)
-    return np.maximum(1.0, per_group * batch.each("data"))
+    groups = batch.each("data")
+    admitted = np.maximum(1.0, np.minimum(found, batch.limits.sequences) * groups)
+    return Room(admitted=admitted, cached=np.maximum(found * groups, 1e-9), fits=found >= 1.0)
 
 
-def closed_loop(steps: Steps, clients: Floats, most: Floats) -> Loop:
-    """`most` requests run at once (`capacity`), `clients` ask."""
+def closed_loop(steps: Steps, clients: Floats, most: Floats, queueing: Floats | None = None) -> Loop:
+    """`most` requests run at once (`Room.admitted`), `clients` ask.
+
+    With `queueing`, milliseconds that a request waits for other prefills, nothing is assumed of how clients clump.
+    """
     batch = steps.batch
     running = np.maximum(1.0, np.minimum(clients, most))
     context = batch.prompt + batch.output / 2.0
     output = batch.output / steps.tokens_per_step  # decode steps of a request
-    share, multiple = _together(steps, running)
-    first, own = steps.engine("first"), steps.prefill * multiple
+    share, own = _together(steps, running) if queueing is None else _apart(steps, queueing)
+    first = steps.engine("first")
     blocking = steps.engine("interference") * (running - 1.0) * steps.prefill / steps.groups * share
     decoding, x = running, steps.decode(running, context)
     step, tau = x, x
     for _ in range(_ITERATIONS):
-        # Each further chunk of a prompt shares its step with the decoding of the others.
+        # Each chunk of a prompt shares its step with the decoding of the others.
         tau = first + own + x * steps.chunks
         decoding = np.maximum(1.0, running * output * x / (tau + output * x))
         step = steps.decode(decoding, context)
@@ -87,12 +102,18 @@ def closed_loop(steps: Steps, clients: Floats, most: Floats) -> Loop:
         step=step,
         served=tau,
         waiting=np.maximum(clients / running - 1.0, 0.0) * cycle,
-        capacity=most,
+        cycle=cycle,
     )
 
 
+def _apart(steps: Steps, queueing: Floats) -> tuple[Floats, Floats]:
+    """Arrivals that do not depend on each other: one's own prefill, and a given wait for others'."""
+    own = steps.prefill * (1.0 + steps.coefficients.shared.first_share)
+    return np.ones_like(own), own + queueing
+
+
 def _together(steps: Steps, running: Floats) -> tuple[Floats, Floats]:
-    """The share of prefills that others wait for while decoding, and how many prefills a request waits for in all.
+    """The share of prefills that others wait for while decoding, and the prefills that a request waits for, ms.
 
     Requests of equal lengths that were admitted together end together, so their successors prefill together: a few of
     them where chunks mix with decoding, and whole batches where prefills go first (SGLang), in steps of a token budget.
@@ -105,4 +126,4 @@ def _together(steps: Steps, running: Floats) -> tuple[Floats, Floats]:
     batches = np.maximum(1.0, own * steps.new_tokens / shared.lockstep_tokens)
     late = (batches + 1.0) / (2.0 * batches)
     share = np.where(lockstep, 1.0 - shared.lockstep * late, 1.0)
-    return share, np.where(lockstep, np.maximum(late * own, 1.0), multiple)
+    return share, steps.prefill * np.where(lockstep, np.maximum(late * own, 1.0), multiple)

@@ -50,6 +50,10 @@ class Shared:
     clump: float = 2.0  # prefills, at most, when equal lengths keep requests together
     lockstep: float = 0.3  # of interference, avoided when whole batches prefill together
     lockstep_tokens: float = 16384.0
+    rocm: float = 1.25  # factor on kernel times of AMD GPUs, whose kernels were not measured
+    early_rocm: float = 1.8  # on top, in versions before 0.8 of vLLM
+    early_step: float = 1.0  # per step, in those versions
+    early_sequence: float = 0.04
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,3 +27,9 @@ def unfused(engine: str, version: str) -> bool:
     """Whether quantization runs as kernels of its own, as in the kernel tables."""
     found = _version(version)
     return found is not None and found < _FUSED.get(engine, (0, 0, 0))
+
+
+def early(engine: str, version: str) -> bool:
+    """vLLM before its second engine core became the default (V1, 0.8.0)."""
+    found = _version(version)
+    return engine == "vllm" and found is not None and found < (0, 8, 0)

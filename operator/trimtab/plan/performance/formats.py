@@ -27,7 +27,6 @@ FORMATS: Final = MappingProxyType(
         "bf16": Format(2.0, 2.0, ("bf16",)),
         "fp8": Format(1.0, 1.0, ("fp8", "bf16")),
         "fp8_block": Format(1.0, 1.0, ("fp8", "bf16")),
-        "int8": Format(1.0, 1.0, ("int8", "bf16")),
         "int8_wo": Format(1.0, 2.0, ("bf16",)),
         "int4_wo": Format(0.53, 2.0, ("bf16",)),
         "mxfp4": Format(0.53, 2.0, ("bf16",)),
@@ -37,19 +36,16 @@ FORMATS: Final = MappingProxyType(
 )
 
 # Where a GPU lacks the matrix units, engines read the same weights and compute in bf16 (Marlin kernels).
-_WEIGHT_ONLY: Final = {"fp8": "int8_wo", "fp8_block": "int8_wo", "nvfp4": "int4_wo", "int8": "int8_wo"}
-
-
-def known(name: str) -> bool:
-    return name in FORMATS
+_WEIGHT_ONLY: Final = {"fp8": "int8_wo", "fp8_block": "int8_wo", "nvfp4": "int4_wo"}
 
 
 def runs_as(name: str, hardware: Hardware) -> str:
     """The format that a kernel computes `name` in on this hardware. Raises KeyError for a format that is not known."""
-    wanted = FORMATS[name].peaks[0]
-    if hardware.peak(wanted) is not None:
+    if name == "mxfp4" and hardware.fp4 is not None:
+        return "mxfp4_mxfp8"  # engines cast activations to mxfp8 where the units take them
+    if hardware.peak(FORMATS[name].peaks[0]) is not None:
         return name
-    return _WEIGHT_ONLY.get(name, "int8_wo" if name == "mxfp4_mxfp8" else name)
+    return _WEIGHT_ONLY.get(name, name)
 
 
 def peak_of(name: str, hardware: Hardware) -> float:

@@ -20,7 +20,7 @@ _MICRO: Final = 1e6
 # Which measured format's efficiency stands for one that no table of the GPU holds.
 _ALIKE: Final = {
     "mxfp4": "int4_wo", "mxfp4_mxfp8": "fp8_block", "nvfp4": "fp8", "fp8_block": "fp8", "int4_wo": "int8_wo",
-    "int8_wo": "bf16", "int8": "fp8", "fp8": "bf16",
+    "int8_wo": "bf16", "fp8": "bf16",
 }  # fmt: skip
 
 

@@ -24,7 +24,6 @@ class Factors:
     exchange: float = 1.0
     attention: float = 1.0
     prefill: float = 1.0
-    nvfp4: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,25 +67,30 @@ class Stack:
 
 
 def stack(
-    of: Index, linears: Sequence[Linears], attentions: Sequence[Attentions], nvfp4: NDArray[np.bool_], factors: Factors
+    of: Index,
+    linears: Sequence[Linears],
+    attentions: Sequence[Attentions],
+    factors: Factors,
+    scales: tuple[Floats, Floats],
 ) -> Stack:
+    """`scales`: factors per variant on everything linear, and on attention."""
     linear = np.stack(
         [
             factors.gemm * v.gemm + factors.experts * v.experts + factors.exchange * v.exchange + v.passes
             for v in linears
         ]
     )
-    # 4-bit kernels have become faster since the engines that the factor was fitted on.
-    linear = linear * np.where(nvfp4, factors.nvfp4, 1.0)[:, None]
+    on_linear, on_attention = scales
     floor = np.stack([v.bound for v in linears])
+    planes = factors.attention * on_attention[:, None, None] / 1e3
     return Stack(
         of=of,
-        linear=np.maximum(linear, floor) / 1e3,
+        linear=np.maximum(linear * on_linear[:, None], floor) / 1e3,
         linear_bound=floor / 1e3,
         heads=factors.gemm * np.stack([v.head for v in linears]) / 1e3,
-        decode=np.log(factors.attention * np.stack([v.decode for v in attentions]) / 1e3),
+        decode=np.log(planes * np.stack([v.decode for v in attentions])),
         read=np.log(np.maximum(np.stack([v.read for v in attentions]), 1e-6) / 1e3),
-        prefill=np.log(factors.prefill * np.stack([v.prefill for v in attentions]) / 1e3),
+        prefill=np.log(factors.prefill * on_attention[:, None] * np.stack([v.prefill for v in attentions]) / 1e3),
     )
 
 

@@ -7,7 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
-from trimtab.plan.performance.batch import Batch
+from trimtab.plan.performance.batch import Batch, Variant
 from trimtab.plan.performance.coefficients import ENGINES, Coefficients
 from trimtab.plan.performance.roofline import Floats
 from trimtab.plan.performance.stack import Factors, Stack, stack
@@ -34,16 +34,22 @@ class Steps:
             exchange=shared.exchange,
             attention=shared.attention,
             prefill=shared.prefill_attention,
-            nvfp4=shared.nvfp4,
         )
         variants = self.batch.variants
+        vendor = np.array([self._vendor(variant) for variant in variants])
+        # 4-bit kernels of the tables are newer than most engines.
+        linear = vendor * np.array([shared.nvfp4 if variant.nvfp4 else 1.0 for variant in variants])
         return stack(
             self.batch.of,
             [variant.linears for variant in variants],
             [variant.attentions for variant in variants],
-            np.array([variant.nvfp4 for variant in variants], bool),
             factors,
+            (linear, vendor),
         )
+
+    def _vendor(self, variant: Variant) -> float:
+        shared = self.coefficients.shared
+        return (shared.rocm if variant.rocm else 1.0) * (shared.early_rocm if variant.rocm and variant.early else 1.0)
 
     def engine(self, name: str) -> Floats:
         """A coefficient of each question's engine."""
@@ -67,11 +73,14 @@ class Steps:
         launches = np.array([variant.linears.launches for variant in self.batch.variants])[self.batch.of]
         eager = np.where(self.batch.eager, _EAGER_PER_LAYER * layers, 0.0)
         gaps = self.engine("layer") * layers + shared.unfused * layers * old
-        return self.engine("step") + gaps - fused * launches + shared.synchronous * self.batch.each("waits") + eager
+        waits = shared.synchronous * self.batch.each("waits") + shared.early_step * self.batch.each("early")
+        return self.engine("step") + gaps - fused * launches + waits + eager
 
     @cached_property
     def per_sequence(self) -> Floats:
-        return self.engine("sequence") + self.coefficients.shared.synchronous_sequence * self.batch.each("waits")
+        shared = self.coefficients.shared
+        waits = shared.synchronous_sequence * self.batch.each("waits")
+        return self.engine("sequence") + waits + shared.early_sequence * self.batch.each("early")
 
     def decode(self, sequences: Floats, context: Floats) -> Floats:
         """One step of `sequences` in sum over the replica's groups, at `context` tokens each.
