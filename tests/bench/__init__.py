@@ -1,0 +1,1 @@
+"""Benchmarks: what is measured, not what is asserted."""

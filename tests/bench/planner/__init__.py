@@ -1,0 +1,1 @@
+"""The planner's benchmarks: `python -m tests.bench.planner COMMAND` from the root of the repository."""
