@@ -1,0 +1,112 @@
+"""The performance model's forecast of many options at once, as columns that a choice is made from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from trimtab.model.slo import Latency, LatencyTarget
+from trimtab.plan.paper.answers import Figures
+from trimtab.plan.performance import Forecast, forecast
+from trimtab.plan.point import ServingPoint, Traffic
+from trimtab.plan.search.candidates import Bools, Candidates, Estimate, Floats
+
+# Half the width of a 90 % interval in standard deviations of a normal distribution.
+_Z90 = 1.6448536269514722
+_LEVELS = ("mean", "p50", "p95", "p99")
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """Columns of one entry per option; latencies in seconds, throughput in output tokens per second of all replicas."""
+
+    forecast: Forecast
+    replicas: Floats
+    latencies: dict[str, Floats]
+    bounds: dict[str, Floats]
+    throughput: Floats
+
+    @classmethod
+    def of(cls, points: Sequence[ServingPoint], traffic: Sequence[Traffic], replicas: Sequence[int]) -> Outlook:
+        """Forecasts every option. Raises ValueError for a device whose rates are not known."""
+        found = forecast(points, traffic)
+        output = np.array([t.output for t in traffic])
+        over = {
+            Latency.TTFT: _ratio(found.ttft_range.upper, found.ttft.mean),
+            Latency.ITL: _ratio(found.tpot_range.upper, found.tpot),
+        }
+        decode = np.maximum(output - 1.0, 0.0) * found.tpot
+        whole = found.ttft.mean * over[Latency.TTFT] + decode * over[Latency.ITL]
+        over[Latency.E2E] = _ratio(whole, found.ttft.mean + decode)
+        latencies, bounds = {}, {}
+        for latency, levels in ((Latency.TTFT, found.ttft), (Latency.ITL, found.itl), (Latency.E2E, found.e2e)):
+            for level in _LEVELS:
+                name, value = f"{latency.value}.{level}", getattr(levels, level) / 1e3
+                latencies[name], bounds[name] = value, value * over[latency]
+        many = np.array(replicas, np.float64)
+        return cls(found, many, latencies, bounds, found.output_tokens * many)
+
+    @property
+    def count(self) -> int:
+        return len(self.throughput)
+
+    @property
+    def gpus(self) -> Floats:
+        """Of all replicas."""
+        return self.forecast.gpus * self.replicas
+
+    def served(self) -> Bools:
+        """What arrives is served, and a request fits."""
+        return np.asarray(self.forecast.fits & ~self.forecast.saturated)
+
+    def meets(self, targets: Sequence[LatencyTarget]) -> Bools:
+        """Every target is kept by the bound of its latency, and what arrives is served."""
+        kept = self.served()
+        for target in targets:
+            kept = kept & (self.bounds[target.name] <= target.seconds)
+        return np.asarray(kept)
+
+    def excess(self, targets: Sequence[LatencyTarget]) -> Floats:
+        """The largest ratio of a bound to its target; infinite where requests are not served."""
+        worst = np.where(self.served(), 0.0, np.inf)
+        for target in targets:
+            worst = np.maximum(worst, self.bounds[target.name] / target.seconds)
+        return np.asarray(worst)
+
+    def figures(self, row: int) -> Figures:
+        """One option's predictions."""
+        low, high = (float(bound[row] * self.replicas[row]) for bound in self.forecast.output_tokens_range)
+        return Figures(
+            latencies={name: float(values[row]) for name, values in self.latencies.items()},
+            bounds={name: float(values[row]) for name, values in self.bounds.items()},
+            throughput=float(self.throughput[row]),
+            throughput_interval=(low, high),
+            kv_use=float(self.forecast.kv_use[row]),
+            running=float(self.forecast.running[row]),
+            saturated=bool(self.forecast.saturated[row]),
+            most_requests=float(self.forecast.most_requests[row] * self.replicas[row]),
+        )
+
+    def candidates(self, features: Floats) -> Candidates:
+        """The same as estimates in log space, for ratios between options and the order of steps."""
+        tokens = (bound * self.replicas for bound in self.forecast.output_tokens_range)
+        ranges = {
+            "throughput": (self.throughput, *tokens),
+            "ttft.mean": (self.latencies["ttft.mean"], *_seconds(self.forecast.ttft_range)),
+            "itl.mean": (self.forecast.tpot / 1e3, *_seconds(self.forecast.tpot_range)),
+        }
+        metrics = {
+            name: Estimate(np.log(value), (np.log(high) - np.log(low)) / (2 * _Z90))
+            for name, (value, low, high) in ranges.items()
+        }
+        return Candidates(features, metrics)
+
+
+def _seconds(found: object) -> tuple[Floats, Floats]:
+    return getattr(found, "low") / 1e3, getattr(found, "high") / 1e3  # noqa: B009
+
+
+def _ratio(upper: Floats, mean: Floats) -> Floats:
+    return np.divide(upper, mean, out=np.ones_like(mean), where=np.isfinite(mean) & (mean > 0))
