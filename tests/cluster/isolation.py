@@ -52,6 +52,8 @@ echo ready
 exec sleep infinity
 """
 
+_KUBECTL_CACHE = Path("/tmp/kubectl")
+
 
 @dataclass
 class Machine:
@@ -76,7 +78,7 @@ class Machine:
             "TRIMTAB_CACHE": str(self.cache),
             "CLUSTER": "local",
             "PYTHONDONTWRITEBYTECODE": "1",
-            "KUBECACHEDIR": "/tmp/kubectl",
+            "KUBECACHEDIR": str(_KUBECTL_CACHE),
         }
         path = f"{os.environ.get('PATH', '')}:/usr/local/sbin:/usr/sbin:/sbin"
         return {**os.environ, **self.env, **own, "PATH": path, **(extra or {})}
@@ -131,12 +133,15 @@ class Machine:
 
     def written_files(self) -> set[str]:
         """Files and directories that were made, changed or deleted inside and still show it. A directory that the
-        real machine has too only shows that something below it was touched, and is left out.
+        real machine has too only shows that something below it was touched, and is left out, as is the cache of the
+        test's own kubectl.
         """
         upper = self.layer / "upper"
         found: set[str] = set()
         for path in upper.rglob("*"):
             real = Path("/") / path.relative_to(upper)
+            if real == _KUBECTL_CACHE or _KUBECTL_CACHE in real.parents:
+                continue
             if not (path.is_dir() and not path.is_symlink() and real.is_dir()):
                 found.add(str(real))
         return found

@@ -46,7 +46,7 @@ def smallest(request: PaperRequest) -> ServingPoint | None:
     """The engine's defaults in the layout with the fewest GPUs that the model fits into; None when there is none."""
     points = [_point(request, layout, weights="native", cache="native") for layout in layouts(request)]
     fitting = [point for point in points if not isinstance(fit(point), DoesNotFit)]
-    return min(fitting, key=lambda point: point.layout.gpus, default=None)
+    return min(fitting, key=lambda point: (point.layout.gpus, point.layout.pipeline, point.layout.data), default=None)
 
 
 def why_nothing_fits(request: PaperRequest) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -10,19 +12,31 @@ import numpy as np
 from trimtab.model.config import KnobValue
 from trimtab.model.slo import LatencyTarget
 from trimtab.model.wording import seconds
+from trimtab.plan.memory import limits_of
 from trimtab.plan.paper.answers import Infeasible, NothingFits, Option, PaperAnswer, PaperPlan
 from trimtab.plan.paper.evaluate import Outlook
-from trimtab.plan.paper.options import Options, layout_knobs, options, shared, smallest, why_nothing_fits
+from trimtab.plan.paper.options import (
+    Options,
+    layout_knobs,
+    native_formats,
+    options,
+    shared,
+    smallest,
+    why_nothing_fits,
+)
 from trimtab.plan.paper.rejected import rejected
 from trimtab.plan.paper.request import PaperRequest
 from trimtab.plan.paper.way import way
+from trimtab.plan.point import ServingPoint
 from trimtab.plan.request import Objective
 from trimtab.plan.search.candidates import Floats
 from trimtab.plan.search.pareto import pareto_front
 
 _FRONT: Final = 24  # options shown, spread over the front
-# Objectives that are this close, as a share, count as equal; the next criterion decides.
+# Options whose objective is this close to the best, as a share, count as equal, and the next criterion decides; of the
+# criteria after the first, more: no formats are changed for a few per cent.
 _EQUAL: Final = 0.005
+_ALIKE: Final = 0.03
 
 
 def plan_on_paper(request: PaperRequest) -> PaperAnswer:
@@ -40,7 +54,7 @@ def plan_on_paper(request: PaperRequest) -> PaperAnswer:
     meeting = outlook.meets(request.targets)
     if not meeting.any():
         return _infeasible(request, outlook, show, front)
-    best = _best(request.objective, outlook, meeting)
+    best = _best(request, found, outlook, meeting)
     start = _start(request)
     return PaperPlan(
         chosen=show(best),
@@ -63,13 +77,25 @@ def keys(objective: Objective, outlook: Outlook) -> tuple[Floats, ...]:
     }[objective]
 
 
-def _best(objective: Objective, outlook: Outlook, allowed: np.ndarray) -> int:
-    """Criterion by criterion: those that are about as good as the best one stay."""
+def _best(request: PaperRequest, found: Options, outlook: Outlook, allowed: np.ndarray) -> int:
+    """Criterion by criterion: those that are about as good as the best one stay. Last, what departs least from the
+    checkpoint's formats and from the engine's own limits.
+    """
     left = np.flatnonzero(allowed)
-    for key in keys(objective, outlook):
+    for position, key in enumerate(keys(request.objective, outlook)):
         best = key[left].min()
-        left = left[key[left] <= best + _EQUAL * abs(best)]
-    return int(left[0])
+        left = left[key[left] <= best + (_ALIKE if position else _EQUAL) * abs(best)]
+    return min((int(row) for row in left), key=lambda row: (_departure(found.points[row]), row))
+
+
+def _departure(point: ServingPoint) -> tuple[int, float]:
+    """How many formats differ from the checkpoint's, and how many doublings lie between its limits and the defaults."""
+    own, experts = native_formats(point.model)
+    formats = ((point.weights, own), (point.experts, experts), (point.kv_cache, "bf16"))
+    usual = limits_of(replace(point, max_num_seqs=None, max_num_batched_tokens=None))
+    pairs = ((point.max_num_seqs, usual.sequences), (point.max_num_batched_tokens, usual.step_tokens))
+    doublings = sum(abs(math.log2(float(default) / value)) for value, default in pairs if value)
+    return sum(here != there for here, there in formats), doublings
 
 
 def _shower(request: PaperRequest, found: Options, outlook: Outlook) -> Callable[[int], Option]:
