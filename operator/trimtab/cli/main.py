@@ -1,4 +1,4 @@
-"""The verbs. Each reads or writes one resource; only `diagnose` works without a cluster."""
+"""The verbs. Each reads or writes one resource; `plan`, `simulate` and `diagnose` work without a cluster."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import typer
 
 from trimtab.analyse import Limits, diagnose
 from trimtab.api.v1alpha1 import PAUSED, ROLLBACK
-from trimtab.cli import show
+from trimtab.cli import paper, show
 from trimtab.cli.access import current_plan, fail, resource, with_cluster
 from trimtab.kube.client import Kube, Object
 from trimtab.kube.kinds import LLM_DEPLOYMENTS, OPTIMIZATION_PLANS
@@ -130,6 +130,10 @@ def diagnose_engine(
     typer.echo(f"{snapshot.engine} {snapshot.engine_version} over {snapshot.window:.0f} s")
     for line in show.diagnosis(diagnose(snapshot, slo, revision, Limits(max_num_seqs=max_num_seqs))):
         typer.echo(line)
+
+
+app.command()(paper.plan)
+app.command()(paper.simulate)
 
 
 if __name__ == "__main__":

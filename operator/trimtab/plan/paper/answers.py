@@ -66,7 +66,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PaperPlan:
-    """`front` holds the options that no other one beats in throughput per GPU and in speed per user, slowest first."""
+    """`front` holds the options that no other one beats both in throughput per GPU and in end-to-end time."""
 
     chosen: Option
     front: tuple[Option, ...]

@@ -44,7 +44,7 @@ def native_formats(model: ModelShape) -> tuple[str, str]:
 
 def smallest(request: PaperRequest) -> ServingPoint | None:
     """The engine's defaults in the layout with the fewest GPUs that the model fits into; None when there is none."""
-    points = [_point(request, layout, weights="native", cache="native") for layout in layouts(request)]
+    points = [point_of(request, layout, weights="native", cache="native") for layout in layouts(request)]
     fitting = [point for point in points if not isinstance(fit(point), DoesNotFit)]
     return min(fitting, key=lambda point: (point.layout.gpus, point.layout.pipeline, point.layout.data), default=None)
 
@@ -56,7 +56,7 @@ def why_nothing_fits(request: PaperRequest) -> str:
         return (
             f"The fixed knobs leave no layout of {request.gpus} GPUs or fewer. Free tensorParallelSize or raise gpus."
         )
-    answer = fit(_point(request, max(found, key=lambda layout: layout.gpus), weights="native", cache="native"))
+    answer = fit(point_of(request, max(found, key=lambda layout: layout.gpus), weights="native", cache="native"))
     return answer.reason if isinstance(answer, DoesNotFit) else "The bounds of the knobs leave nothing that fits."
 
 
@@ -124,7 +124,7 @@ def options(request: PaperRequest) -> Options:
     points, traffic, replicas = [], [], []
     for row in range(space.count):
         config = space.config(row)
-        base = _point(request, found[int(config["layout"])], str(config["weights"]), str(config["kvCacheDtype"]))
+        base = point_of(request, found[int(config["layout"])], str(config["weights"]), str(config["kvCacheDtype"]))
         points.append(
             replace(
                 base,
@@ -161,7 +161,7 @@ def _values(request: PaperRequest, knob: str, usual: tuple[int, ...]) -> tuple[i
     edges = {} if bounds is None else {bounds.minimum, bounds.maximum} - {None}
     values = sorted(value for value in {*usual, *edges} if value is not None and _within(value, bounds))
     if not values:
-        raise PaperError(knob, f"{knob}: no value lies within the bounds. Widen them.")
+        raise PaperError(knob, "No value lies within its bounds. Widen them.")
     return tuple(values)
 
 
@@ -172,7 +172,8 @@ def _within(value: KnobValue, bounds: Bounds | None) -> bool:
     return (low is None or value >= low) and (high is None or value <= high)
 
 
-def _point(request: PaperRequest, layout: Layout, weights: str, cache: str) -> ServingPoint:
+def point_of(request: PaperRequest, layout: Layout, weights: str, cache: str) -> ServingPoint:
+    """A replica with the engine's own limits; `native` formats are the checkpoint's."""
     own, experts = native_formats(request.model)
     chosen = (own, experts) if weights == "native" else (weights, weights)
     return ServingPoint(
@@ -196,7 +197,7 @@ def _fitting(request: PaperRequest, space: Space, found: list[Layout]) -> np.nda
     for key in np.unique(keys, axis=0):
         rows = (keys == key).all(axis=1)
         weights, cache = (str(space.axes[n].values[key[n - 1]]) for n in (2, 3))
-        point = _point(request, found[int(key[0])], weights, cache)
+        point = point_of(request, found[int(key[0])], weights, cache)
         if isinstance(fit(point), DoesNotFit) and isinstance(fit(replace(point, max_num_seqs=1)), DoesNotFit):
             continue
         usual = limits_of(point)

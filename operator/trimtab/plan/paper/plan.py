@@ -126,9 +126,9 @@ def _shower(request: PaperRequest, found: Options, outlook: Outlook) -> Callable
 
 
 def _front(outlook: Outlook, show: Callable[[int], Option]) -> tuple[Option, ...]:
-    """Of what is served: speed per user against throughput per GPU."""
+    """Of what is served: the time of a whole request, queue included, against throughput per GPU."""
     served = outlook.served()
-    costs = np.column_stack([outlook.latencies["itl.mean"], -outlook.throughput / outlook.gpus])
+    costs = np.column_stack([outlook.latencies["e2e.mean"], -outlook.throughput / outlook.gpus])
     rows = pareto_front(np.where(served[:, None], costs, np.inf))
     if len(rows) > _FRONT:
         rows = [rows[int(position)] for position in np.linspace(0, len(rows) - 1, _FRONT)]

@@ -13,9 +13,12 @@ from trimtab.plan.point import Layout
 
 
 def rejected(request: PaperRequest, found: Options, outlook: Outlook, best: int) -> tuple[Rejected, ...]:
-    """Per layout and formats, other than the chosen ones, the option with the most throughput, and why it is not it."""
+    """Per layout and formats other than the chosen ones the option that comes nearest, and why it is not it."""
     chosen = _kind(found, best)
-    order = np.argsort(-outlook.throughput / outlook.gpus, kind="stable")
+    # What meets the SLO first, by throughput per GPU and then by speed; the rest by how far it is off.
+    off = np.maximum(outlook.excess(request.targets), 1.0)
+    each = np.round(outlook.throughput / outlook.gpus, 1)
+    order = np.lexsort((outlook.latencies["e2e.mean"], -each, off))
     seen, answer = {chosen}, []
     for row in order:
         kind = _kind(found, int(row))

@@ -56,16 +56,14 @@ class PaperRequest:
         traffic = self.traffic
         for name, value in (("prompt", traffic.prompt), ("output", traffic.output)):
             if not 1 <= value <= _LONGEST:
-                raise PaperError(
-                    name, f"{name}: {value:g} tokens; give the mean length of a request, 1 to {_LONGEST:,}."
-                )
+                raise PaperError(name, f"{value:g} tokens; give the mean length of a request, 1 to {_LONGEST:,}.")
         if (traffic.concurrency is None) == (traffic.rate is None):
             raise PaperError("rate", "Give either a rate (requests per second) or a concurrency (clients), not both.")
         load = traffic.rate if traffic.rate is not None else traffic.concurrency or 0.0
         if not 0 < load < math.inf:
             raise PaperError("rate", f"A load of {load:g} is none; give a rate or a concurrency above 0.")
         if not 1 <= self.gpus <= _MOST_GPUS:
-            raise PaperError("gpus", f"gpus: {self.gpus}; give 1 to {_MOST_GPUS} GPUs.")
+            raise PaperError("gpus", f"{self.gpus} GPUs; give 1 to {_MOST_GPUS} GPUs.")
         needed = traffic.prompt + traffic.output
         longest = min(self.max_model_len or self.model.max_positions, self.model.max_positions)
         if needed > longest:
@@ -81,5 +79,5 @@ class PaperRequest:
                 )
         for knob, bounds in self.bounds.items():
             if bounds.minimum is not None and bounds.maximum is not None and bounds.minimum > bounds.maximum:
-                raise PaperError(knob, f"{knob}: the minimum {bounds.minimum} is above the maximum {bounds.maximum}.")
+                raise PaperError(knob, f"The minimum {bounds.minimum} is above the maximum {bounds.maximum}.")
         return self
