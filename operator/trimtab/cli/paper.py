@@ -80,6 +80,8 @@ def plan(
             fixed={**request.fixed, **paper_input.settings(fixed or ())},
             price=price,
         )
+        if plot is not None:
+            paper_input.plot_path(plot)
         answer = plan_on_paper(request)
     except PaperError as error:
         raise fail(f"{error.field}: {error}") from error
@@ -184,7 +186,5 @@ def _plot(request: PaperRequest, answer: PaperAnswer, path: Path) -> None:
         from trimtab.cli import pareto_plot
     except ImportError:
         raise fail("the plot needs matplotlib: pip install 'trimtab[plot]'.") from None
-    if path.suffix not in (".png", ".svg"):
-        raise fail(f"plot: {path.name} is neither .png nor .svg.")
     pareto_plot.write(request, answer, path)
     typer.echo(f"The Pareto plot is {path}.", err=True)

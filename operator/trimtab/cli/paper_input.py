@@ -24,7 +24,17 @@ from trimtab.plan.paper.options import native_formats as native
 from trimtab.plan.point import Traffic
 from trimtab.plan.request import Bounds, Objective
 
-__all__ = ["InputError", "device", "formats", "model", "native", "request_from_manifest", "settings", "targets"]
+__all__ = [
+    "InputError",
+    "device",
+    "formats",
+    "model",
+    "native",
+    "plot_path",
+    "request_from_manifest",
+    "settings",
+    "targets",
+]
 
 InputError = PaperError
 
@@ -114,6 +124,14 @@ def _value(knob: str, text: str) -> KnobValue:
     if not text.isascii() or not text.isdecimal() or int(text) < 1:
         raise InputError("set", f"{knob}={text}: it is a whole number of 1 or more.")
     return int(text)
+
+
+def plot_path(path: Path) -> None:
+    """Raises InputError for a file that a plot cannot be written to."""
+    if path.suffix not in (".png", ".svg"):
+        raise InputError("plot", f"{path.name} is neither .png nor .svg.")
+    if not path.parent.is_dir():
+        raise InputError("plot", f"There is no folder {path.parent}.")
 
 
 def request_from_manifest(path: Path, gpus: int | None) -> PaperRequest:

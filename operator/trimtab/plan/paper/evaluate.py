@@ -9,7 +9,7 @@ import numpy as np
 
 from trimtab.model.slo import Latency, LatencyTarget
 from trimtab.plan.paper.answers import Figures
-from trimtab.plan.performance import Forecast, forecast
+from trimtab.plan.performance import Forecast, Range, forecast
 from trimtab.plan.point import ServingPoint, Traffic
 from trimtab.plan.search.candidates import Bools, Candidates, Estimate, Floats
 
@@ -97,15 +97,18 @@ class Outlook:
             "ttft.mean": (self.latencies["ttft.mean"], *_seconds(self.forecast.ttft_range)),
             "itl.mean": (self.forecast.tpot / 1e3, *_seconds(self.forecast.tpot_range)),
         }
-        metrics = {
-            name: Estimate(np.log(value), (np.log(high) - np.log(low)) / (2 * _Z90))
-            for name, (value, low, high) in ranges.items()
-        }
-        return Candidates(features, metrics)
+        return Candidates(features, {name: _estimate(*values) for name, values in ranges.items()})
 
 
-def _seconds(found: object) -> tuple[Floats, Floats]:
-    return getattr(found, "low") / 1e3, getattr(found, "high") / 1e3  # noqa: B009
+def _estimate(value: Floats, low: Floats, high: Floats) -> Estimate:
+    """From a value and its 90 % interval; what is not served has an infinite mean and no deviation."""
+    with np.errstate(invalid="ignore"):
+        width = np.log(high) - np.log(low)
+    return Estimate(np.log(value), np.where(np.isfinite(width), width, 0.0) / (2 * _Z90))
+
+
+def _seconds(found: Range) -> tuple[Floats, Floats]:
+    return found.low / 1e3, found.high / 1e3
 
 
 def _ratio(upper: Floats, mean: Floats) -> Floats:

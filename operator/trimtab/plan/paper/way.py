@@ -18,7 +18,7 @@ from trimtab.plan.paper.options import layout_knobs, shared
 from trimtab.plan.paper.request import PaperRequest
 from trimtab.plan.point import ServingPoint
 from trimtab.plan.request import Objective
-from trimtab.plan.search import Goal, path, ratio
+from trimtab.plan.search import Candidates, Goal, path, ratio
 
 BASIS: Final = "performance model"
 _METRICS: Final = {"throughput": Metric.THROUGHPUT, "ttft.mean": Metric.TTFT, "itl.mean": Metric.ITL}
@@ -50,12 +50,18 @@ def way(request: PaperRequest, start: Option, chosen: Option) -> tuple[Step, ...
     steps = []
     for old, new in pairwise(rows):
         names = [group for bit, group in enumerate(groups) if (new ^ old) >> bit & 1]
-        effects = []
-        for name, metric in _METRICS.items():
-            found = ratio(candidates, name, old, new)
-            effects.append(Effect(metric, round(found.value, 3), round(found.low, 3), round(found.high, 3), BASIS))
-        steps.append(Step(" and ".join(names), _changes(combos[old], combos[new]), tuple(effects)))
+        effects = (_effect(candidates, name, metric, old, new) for name, metric in _METRICS.items())
+        stated = tuple(effect for effect in effects if effect is not None)
+        steps.append(Step(" and ".join(names), _changes(combos[old], combos[new]), stated))
     return tuple(steps)
+
+
+def _effect(candidates: Candidates, name: str, metric: Metric, old: int, new: int) -> Effect | None:
+    """None where one of the two is saturated: there is no ratio then."""
+    if not np.isfinite(candidates.metrics[name].mean[[old, new]]).all():
+        return None
+    found = ratio(candidates, name, old, new)
+    return Effect(metric, round(found.value, 3), round(found.low, 3), round(found.high, 3), BASIS)
 
 
 def _fields(option: Option) -> dict[str, object]:
