@@ -1,8 +1,8 @@
 """The work of one step as curves over the number of tokens, for one model, device, engine, layout and set of formats.
 
-Everything that depends only on the tokens of a step (matrices, experts, exchanges) is a curve on one token grid; attention
-is a plane over sequences and context in decoding, and a curve over the prompt in prefill. Curves do not depend on
-limits, traffic or fitted coefficients, so thousands of configurations share a few of them.
+Everything that depends only on the tokens of a step (matrices, experts, exchanges) is a curve on one token grid;
+attention is a plane over sequences and context in decoding, and a curve over the prompt in prefill. Curves do not
+depend on limits, traffic or fitted coefficients, so thousands of configurations share a few of them.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def linears(shape: ModelShape, device: Device, engine: str, layout: Layout, weig
     mixtures = [block for block in shape.blocks if isinstance(block.feed_forward, Experts)]
     routed = np.zeros_like(tokens)
     for block in mixtures:
-        routed = routed + block.count * _experts(block, shape, hardware, layout, experts, tokens)
+        routed = routed + block.count * _experts(block, shape, hardware, engine, layout, experts)
     return Linears(
         gemm=gemm,
         experts=routed,
@@ -85,17 +85,17 @@ def linears(shape: ModelShape, device: Device, engine: str, layout: Layout, weig
     )
 
 
-def _experts(block: Block, shape: ModelShape, hardware: Hardware, layout: Layout, form: str, tokens: Floats) -> Floats:
-    layer = block.feed_forward
+def _experts(block: Block, shape: ModelShape, hardware: Hardware, engine: str, layout: Layout, form: str) -> Floats:
+    layer, tokens = block.feed_forward, token_grid()
     assert isinstance(layer, Experts)
     return kernels.experts(
         hardware, form, tokens * layout.data, hidden=shape.hidden, inter=layer.intermediate, count=layer.experts,
-        topk=layer.topk, tp=layout.expert_tensor, ep=layout.expert, gated=layer.gated,
+        topk=layer.topk, tp=layout.expert_tensor, ep=layout.expert, gated=layer.gated, engine=engine,
     )  # fmt: skip
 
 
 def _exchange(shape: ModelShape, hardware: Hardware, engine: str, layout: Layout, tokens: Floats) -> Floats:
-    """Two all-reduces per layer; where attention is data-parallel, experts gather and scatter the tokens of all groups."""
+    """Two all-reduces per layer; under data-parallel attention, experts gather and scatter the tokens of all groups."""
     size = tokens * shape.hidden * 2.0
     mixtures = sum(block.count for block in shape.blocks if isinstance(block.feed_forward, Experts))
     reduce = kernels.all_reduce(hardware, engine, layout.tensor, size)
@@ -144,7 +144,12 @@ def attentions(shape: ModelShape, device: Device, tensor: int, kv_cache: str) ->
     for block in shape.blocks:
         step, moved, prompt = _attention(block, hardware, tensor, kv_cache)
         decode, read, prefill = decode + block.count * step, read + block.count * moved, prefill + block.count * prompt
-    return Attentions(decode, read, prefill)
+    return Attentions(_rising(_rising(decode, 0), 1), read, _rising(prefill, 0))
+
+
+def _rising(times: Floats, axis: int) -> Floats:
+    """Less work never takes longer: it could be padded. Measured kernels break that where one gives way to another."""
+    return np.flip(np.minimum.accumulate(np.flip(times, axis), axis), axis)
 
 
 def _attention(block: Block, hardware: Hardware, tensor: int, cache: str) -> tuple[Floats, Floats, Floats]:

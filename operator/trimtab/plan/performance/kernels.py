@@ -63,7 +63,7 @@ def decode_attention(
     ratio = bilinear(plane, at(steps[:14], units), at(steps, lengths - 1.0))
     size = 2.0 if cache == "bf16" else 1.0
     base = roofline.decode_attention_us(
-        batch, context, np.float64(kv_heads), np.float64(group), head_dim=head_dim, cache=size,
+        batch, context, float(kv_heads), float(group), head_dim=head_dim, cache=size,
         hw=(hardware.bf16, hardware.bandwidth),
     )  # fmt: skip
     floor = _MICRO * 2.0 * batch * context * kv_heads * head_dim * size / hardware.bandwidth
@@ -78,7 +78,7 @@ def prefill_attention(hardware: Hardware, head_dim: int, q_heads: int, tokens: F
         key = f"prefill/{hardware.measured}/128"
     seen = np.minimum(tokens, window) if window else tokens
     pairs = seen * (seen + 1.0) / 2.0 + (tokens - seen) * seen
-    base = roofline.prefill_attention_us(pairs, np.float64(q_heads), head_dim=head_dim, flops=hardware.bf16)
+    base = roofline.prefill_attention_us(pairs, float(q_heads), head_dim=head_dim, flops=hardware.bf16)
     return base * np.exp(_prefill_ratio(key, float(q_heads), tokens))
 
 
@@ -97,31 +97,32 @@ def latent_decode(hardware: Hardware, cache: str, heads: int, batch: Floats, con
     ratio = bilinear(plane, at(np.arange(11.0), units), at(np.arange(17.0), lengths - 1.0))
     size = 2.0 if cache == "bf16" else 1.0
     hw = (hardware.bf16, hardware.bandwidth)
-    base = roofline.latent_decode_us(batch, context, np.float64(heads), cache=size, hw=hw)
+    base = roofline.latent_decode_us(batch, context, float(heads), cache=size, hw=hw)
     return np.maximum(base * np.exp(ratio), _MICRO * batch * context * 576.0 * size / hardware.bandwidth)
 
 
 def latent_prefill(hardware: Hardware, heads: int, tokens: Floats) -> Floats:
     """Latent attention of one layer over a prompt, not absorbed."""
     pairs = tokens * (tokens + 1.0) / 2.0
-    base = roofline.latent_prefill_us(pairs, np.float64(heads), flops=hardware.bf16)
+    base = roofline.latent_prefill_us(pairs, float(heads), flops=hardware.bf16)
     return base * np.exp(_prefill_ratio(f"latent_prefill/{hardware.measured}", float(heads), tokens))
 
 
 def experts(
     hardware: Hardware, form: str, tokens: Floats, *, hidden: int, inter: int, count: int, topk: int, tp: int, ep: int,
-    gated: bool = True,
+    gated: bool = True, engine: str = "best",
 ) -> Floats:  # fmt: skip
     """The experts of one layer on one GPU of tp * ep, for `tokens` that enter the group; routing skewed as measured.
 
     Ratios come from the measured layer that is alike; others are mixed by their distance in the logarithms of hidden
-    size, width per GPU, experts per GPU, share of experts per token, and GPUs.
+    size, width per GPU, experts per GPU, share of experts per token, and GPUs. `engine`: whose kernels; `best` is the
+    fastest of all, and what counts where the engine's own were not measured.
     """
     form = runs_as(form, hardware)
     kind = FORMATS[form]
-    key = _key("moe", hardware.measured, form, "/shapes")
-    shapes = table(key)
-    curves = table(key.removesuffix("shapes") + "curves")
+    key = _key("moe", hardware.measured, form, "/best/shapes").removesuffix("/best/shapes")
+    key += f"/{engine}" if has(f"{key}/{engine}/shapes") else "/best"
+    shapes, curves = table(f"{key}/shapes"), table(f"{key}/curves")
     wanted = _features(np.array([[hidden, inter, count, topk, tp, ep]], np.float64))
     distance = np.sqrt(np.sum(np.square(_features(shapes) - wanted), axis=1))
     nearest = np.argsort(distance, kind="stable")[:4]
