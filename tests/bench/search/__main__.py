@@ -1,4 +1,7 @@
-"""Canaries until 98 % of the best: `python -m tests.bench.search [--seeds 20] [--budget 20] [--out build/bench/search.json]`."""
+"""Canaries until 98 % of the best of an exhaustive grid.
+
+python -m tests.bench.search [--seeds 20] [--budget 20] [--out build/bench/search.json]
+"""
 
 from __future__ import annotations
 
@@ -77,10 +80,9 @@ def main() -> int:
         own = [s for s in scores if s.strategy == strategy]
         median = statistics.median(s.canaries if s.canaries is not None else given.budget + 1 for s in own)
         unsafe = sum(s.broke_safe > 0 for s in own) / len(own)
+        missed = sum(s.canaries is None for s in own)
         print(f"{strategy}: median {median:g} canaries, {sum(s.broke for s in own)} trials broke the SLO, ", end="")
-        print(
-            f"{unsafe:.0%} of runs with one that had been called safe, 98 % missed in {sum(s.canaries is None for s in own)}"
-        )
+        print(f"{unsafe:.0%} of runs with one that had been called safe, 98 % missed in {missed}")
         results.append({"strategy": strategy, "median": median, "unsafe": unsafe, "runs": [asdict(s) for s in own]})
     given.out.parent.mkdir(parents=True, exist_ok=True)
     given.out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")

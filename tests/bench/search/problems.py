@@ -1,7 +1,7 @@
-"""Problems for the search: an emulated GPU engine that the planner does not know, its own prediction of it, and a goal.
+"""Problems for the search: an emulated GPU engine that the planner does not know, its prediction of it, and a goal.
 
-The truth of each seed is a roofline with efficiencies and overheads of its own, drawn from wide ranges; the prediction is
-that of the shipped performance model for the model and GPU, which knows nothing of these draws.
+The truth of each seed is a roofline with efficiencies and overheads of its own, drawn from wide ranges; the prediction
+is that of the shipped performance model for the model and GPU, which knows nothing of these draws.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def problem(seed: int) -> Problem:
     # Half of the configurations break the limit, so that the best one lies inside the space.
     tails = np.array([measured(row)["itl_p95"] for row in range(space.count)])
     limit = float(np.quantile(tails, source.uniform(0.3, 0.8)))
-    goal = Goal(objective="throughput", limits=(Limit("itl_p95", limit),))
+    goal = Goal(objective="throughput", limits=(Limit("itl_p95", limit),), min_improvement=0.01)
     return Problem(space, _predicted(space, point, load), goal, start, measured)
 
 
@@ -80,15 +80,15 @@ def _truth(point: ServingPoint, source: random.Random) -> Profile:
     gpu = point.device.gpu
     assert gpu is not None
     parameters = model_parameters(point.model).total
-    memory, compute = source.uniform(0.55, 0.9), source.uniform(0.35, 0.75)
+    memory, compute = source.uniform(0.55, 0.9), source.uniform(0.45, 0.8)
     per_token = float(token_bytes(point))
     return Profile(
         platform="cuda",
         base_seconds=2.0 * parameters / gpu.bandwidth / memory + source.uniform(0.0003, 0.004),
         per_prefill_token=2.0 * parameters / (gpu.bf16_flops or 1e12) / compute,
-        per_decode_sequence=source.uniform(2e-6, 4e-5) + 0.0,
-        # The emulator counts a prompt's own context too, so this holds for reading the cache in decoding.
-        per_context_token=per_token / gpu.bandwidth / source.uniform(0.4, 0.8),
+        per_decode_sequence=source.uniform(2e-6, 4e-5),
+        # The emulator counts the attention of prompts at the same rate, which GPUs do several times faster.
+        per_context_token=0.4 * per_token / gpu.bandwidth / source.uniform(0.5, 0.9),
     )
 
 

@@ -57,6 +57,7 @@ class Batch:
     cached: Floats  # share of the prompt found in the prefix cache
     accepted: Floats  # draft tokens accepted per step
     drafted: Floats
+    prompt_variation: Floats
     output_variation: Floats
     fixed: NDArray[np.bool_]  # all lengths equal
     eager: NDArray[np.bool_]
@@ -94,6 +95,7 @@ def batch_of(points: Sequence[ServingPoint], traffic: Sequence[Traffic]) -> Batc
         cached=np.array([t.prefix_share if p.prefix_caching else 0.0 for p, t in zip(points, traffic, strict=True)]),
         accepted=np.array([t.accept * p.draft_tokens for p, t in zip(points, traffic, strict=True)], float),
         drafted=np.array([p.draft_tokens for p in points], float),
+        prompt_variation=np.array([t.prompt_variation for t in traffic], float),
         output_variation=np.array([t.output_variation for t in traffic], float),
         fixed=np.array([not (t.prompt_variation or t.output_variation) for t in traffic], bool),
         eager=np.array([not p.cuda_graphs for p in points], bool),

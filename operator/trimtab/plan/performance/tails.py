@@ -2,7 +2,7 @@
 
 - TTFT: no request is faster than its own prefill and one step; what it waits beside is taken as exponential, as queues
   in heavy traffic are (Kingman, 1962).
-- ITL: a gap between tokens is a decode step, or a step with a chunk of another request's prompt in it.
+- ITL: a gap between tokens is a decode step, or a step with other requests' prompts in it, as many as arrive at once.
 - End to end: the TTFT's deviation and the output length's, independent of each other.
 """
 
@@ -21,6 +21,7 @@ from trimtab.plan.performance.step import Steps
 _EXPONENTIAL: Final = (0.6931, 2.9957, 4.6052)
 _NORMAL: Final = (0.0, 1.6449, 2.3263)
 _LEVELS: Final = (0.5, 0.95, 0.99)
+_MOST_PROMPTS: Final = 64  # that are thought to begin in one step
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +44,48 @@ def ttft(steps: Steps, loop: Loop) -> Latency:
 
 
 def itl(steps: Steps, loop: Loop) -> Latency:
-    """Between tokens as engines count them: per step, also with speculative decoding."""
-    per_request = steps.batch.output / steps.tokens_per_step
-    hit = np.minimum(1.0, (loop.running - 1.0) * steps.chunks / steps.groups / np.maximum(per_request, 1.0))
-    levels = (loop.step + np.where(hit > 1.0 - level, steps.chunk, 0.0) for level in _LEVELS)
+    """Between tokens as engines count them: per step, also with speculative decoding.
+
+    Whatever a step computes of new prompts, all running sequences wait for. In each step every running request ends
+    with the same small probability and makes room for a new prompt, so the prompts of a step are Poisson distributed;
+    where the token budget cuts them up, steps carry a full budget for the share of steps that all prompts take.
+    """
+    per_request = np.maximum(steps.batch.output / steps.tokens_per_step, 1.0)
+    arriving = (loop.running - 1.0) / steps.groups / per_request
+    budget = np.where(steps.batch.chunked, steps.batch.limits.step_tokens, np.inf)
+    most = np.maximum(budget / steps.new_tokens, 1e-9)  # prompts, or the part of one, in a step
+    cut = (most < 1.0) * np.minimum(1.0, arriving / most)
+    levels = []
+    for level in _LEVELS:
+        prompts = _compound_quantile(arriving, steps.batch.prompt_variation, level)
+        prompts = np.maximum(prompts, np.where(cut > 1.0 - level, most, 0.0))
+        levels.append(loop.step + steps.prefill * np.minimum(prompts, most))
     return Latency(loop.tpot * steps.tokens_per_step, *levels)
+
+
+def _compound_quantile(mean: Floats, variation: Floats, level: float) -> Floats:
+    """The size that the sum of a Poisson number of prompts of mean size 1 does not exceed with probability `level`.
+
+    Of the count that contains the level, the sizes are taken as normal with the given coefficient of variation.
+    """
+    counts = np.arange(_MOST_PROMPTS)
+    logs = np.cumsum(np.log(np.maximum(counts, 1)))
+    rate = np.maximum(mean, 1e-12)[:, None]
+    chances = np.exp(counts * np.log(rate) - rate - logs)
+    below = np.cumsum(chances, axis=1)
+    count = np.minimum((below < level).sum(axis=1), _MOST_PROMPTS - 1)
+    rows = np.arange(len(count))
+    inside = (level - (below[rows, count] - chances[rows, count])) / np.maximum(chances[rows, count], 1e-300)
+    spread = variation * np.sqrt(count) * _normal_quantile(np.clip(inside, 0.01, 0.99))
+    return np.asarray(np.where(count > 0, np.maximum(count + spread, 0.0), 0.0))
+
+
+def _normal_quantile(share: Floats) -> Floats:
+    """Of the standard normal distribution (Abramowitz and Stegun, 26.2.23: within 4.5e-4)."""
+    t = np.sqrt(-2.0 * np.log(np.minimum(share, 1.0 - share)))
+    top = 2.515517 + t * (0.802853 + t * 0.010328)
+    bottom = 1.0 + t * (1.432788 + t * (0.189269 + t * 0.001308))
+    return np.asarray(np.sign(share - 0.5) * (t - top / bottom))
 
 
 def e2e(steps: Steps, loop: Loop, first: Latency) -> Latency:
