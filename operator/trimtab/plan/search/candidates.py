@@ -13,7 +13,7 @@ Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
 # A candidate is called safe when it keeps every limit with this probability.
-SAFE: Final = 0.98
+SAFE: Final = 0.9
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ shape and a few canaries give the level.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Final
 
@@ -18,7 +19,9 @@ from trimtab.plan.search.candidates import Candidates, Estimate, Floats, Observa
 # The part of the error's variance that all configurations of a deployment share; docs/planner.md says how it was set.
 SHARED: Final = 0.7
 # Distance, in doublings of a knob, over which local errors are alike.
-LENGTH: Final = 2.0
+LENGTH: Final = 4.0
+# The same in doublings of what is predicted: far apart, it is made by other mechanisms (a step, a prefill in it).
+SPAN: Final = 1.0
 # A repeated measurement differs by this, as a standard deviation of the logarithm.
 NOISE: Final = 0.03
 # A residual counts as this many of the deviations expected for it at most: an outlier does not wreck the rest.
@@ -37,9 +40,10 @@ def _posterior(candidates: Candidates, metric: str, observations: Sequence[Obser
     if not pairs:
         return prior
     rows = np.array([row for row, _ in pairs])
+    place = _places(candidates, metric)
     residual = np.log([value for _, value in pairs]) - prior.mean[rows]
     # (candidates, observed) and (observed, observed)
-    across = covariance(candidates.features, prior.sd, candidates.features[rows], prior.sd[rows])
+    across = _between(place, prior.sd, place[rows], prior.sd[rows])
     within = across[rows] + np.eye(len(rows)) * NOISE**2
     expected = np.sqrt(np.diag(within))
     solved = np.linalg.solve(
@@ -50,8 +54,21 @@ def _posterior(candidates: Candidates, metric: str, observations: Sequence[Obser
     return Estimate(mean, np.sqrt(np.maximum(variance, 0.0)))
 
 
-def covariance(left: Floats, left_sd: Floats, right: Floats, right_sd: Floats) -> Floats:
-    """The covariance of the model's errors between rows of features: (left, right)."""
+def covariance(candidates: Candidates, metric: str, rows: Sequence[int]) -> Floats:
+    """The covariance of the model's errors of a metric between rows: (rows, rows)."""
+    chosen = np.array(rows)
+    prior = candidates.metrics[metric]
+    place = _places(candidates, metric)[chosen]
+    return _between(place, prior.sd[chosen], place, prior.sd[chosen])
+
+
+def _places(candidates: Candidates, metric: str) -> Floats:
+    """Where each candidate stands, in lengths over which local errors are alike."""
+    predicted = candidates.metrics[metric].mean / (math.log(2.0) * SPAN)
+    return np.column_stack([candidates.features / LENGTH, np.where(np.isfinite(predicted), predicted, 0.0)])
+
+
+def _between(left: Floats, left_sd: Floats, right: Floats, right_sd: Floats) -> Floats:
     squared = ((left[:, None, :] - right[None, :, :]) ** 2).sum(axis=2)
-    alike = SHARED + (1.0 - SHARED) * np.exp(-squared / (2.0 * LENGTH**2))
+    alike = SHARED + (1.0 - SHARED) * np.exp(-squared / 2.0)
     return np.asarray(left_sd[:, None] * right_sd[None, :] * alike)

@@ -63,8 +63,7 @@ def _next(here: int, left: list[int], allowed: np.ndarray, score: np.ndarray) ->
 def ratio(candidates: Candidates, metric: str, old: int, new: int) -> Ratio:
     """The predicted ratio of a metric between two rows. What errors both share cancels, so it is surer than either."""
     estimate = candidates.metrics[metric]
-    rows = np.array([old, new])
-    both = covariance(candidates.features[rows], estimate.sd[rows], candidates.features[rows], estimate.sd[rows])
+    both = covariance(candidates, metric, (old, new))
     sd = math.sqrt(max(0.0, both[0, 0] + both[1, 1] - 2.0 * both[0, 1]))
     difference = float(estimate.mean[new] - estimate.mean[old])
     bounds = (difference, difference - _Z90 * sd, difference + _Z90 * sd)
