@@ -85,7 +85,9 @@ def _rounded(value: object) -> object:
     """Four significant digits: what the data supports."""
     if isinstance(value, dict):
         return {name: _rounded(part) for name, part in value.items()}
-    return float(np.format_float_positional(value, precision=4, fractional=False)) if isinstance(value, float) else value
+    return (
+        float(np.format_float_positional(value, precision=4, fractional=False)) if isinstance(value, float) else value
+    )
 
 
 def _report(found: list[Result], out: Path) -> int:

@@ -25,7 +25,32 @@ from trimtab.plan.performance.hardware import TABLES, Hardware, hardware_of
 
 Columns: TypeAlias = dict[str, NDArray[Any]]
 
-M_GRID = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096, 8192, 16384, 32768)
+M_GRID = (
+    1,
+    2,
+    4,
+    8,
+    16,
+    24,
+    32,
+    48,
+    64,
+    96,
+    128,
+    192,
+    256,
+    384,
+    512,
+    768,
+    1024,
+    1536,
+    2048,
+    3072,
+    4096,
+    8192,
+    16384,
+    32768,
+)
 N_GRID = (32, 64, 128, 256, 512, 768, 1024, 1536, 2048, 2560, 3072, 3584, 4096, 5120, 6144, 7168, 8192, 10240, 12288, 16384, 51200, 65536)  # fmt: skip
 TOKENS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768)
 PREFILL = (16, 32, 64, 128, 256, 512, 1024, 1536, 2048, 3072, 4096, 6144, 8192, 10240, 12288, 16384)
@@ -126,7 +151,9 @@ def _decode(kernels: Path, gpu: str, hardware: Hardware) -> Mapping[str, NDArray
                 length = np.round(np.log2(rows["kv_len"] + 1))[keep] - 1
                 by_group = np.digitize(group[keep], (2.0, 6.0, 12.0))
                 cube = cells.median((units, length, by_group), (14, 17, 4), ratio[keep])
-                found[f"decode/{gpu}/{'bf16' if bytes_ == 2 else 'fp8'}/{head_dim}"] = cells.filled(cube).astype(np.float16)
+                found[f"decode/{gpu}/{'bf16' if bytes_ == 2 else 'fp8'}/{head_dim}"] = cells.filled(cube).astype(
+                    np.float16
+                )
     return found
 
 
@@ -223,4 +250,7 @@ def _collectives(kernels: Path, gpu: str) -> Mapping[str, NDArray[Any]]:
                 others[c, g] = cells.along(own["message_bytes"], own["latency_us"], np.array(MESSAGES, float))
     # A longer message may always be padded to, so time never falls with size.
     reduce, others = (np.fmin.accumulate(grid[..., ::-1], axis=-1)[..., ::-1] for grid in (reduce, others))
-    return {f"allreduce/{gpu}": np.log(reduce).astype(np.float16), f"collectives/{gpu}": np.log(others).astype(np.float16)}
+    return {
+        f"allreduce/{gpu}": np.log(reduce).astype(np.float16),
+        f"collectives/{gpu}": np.log(others).astype(np.float16),
+    }

@@ -87,7 +87,16 @@ def _model(name: str, config: Mapping[str, object] | None) -> ModelShape:
 
 
 def _speculates(row: Row) -> bool:
-    return (row.get("spec_decode") or "").strip().lower() not in ("", "none", "unknown", "nan", "false", "no", "off", "0")
+    return (row.get("spec_decode") or "").strip().lower() not in (
+        "",
+        "none",
+        "unknown",
+        "nan",
+        "false",
+        "no",
+        "off",
+        "0",
+    )
 
 
 def number(row: Row, name: str, otherwise: float) -> float:

@@ -23,7 +23,9 @@ class Result:
 
 
 def results(*rows: tuple[str, float, str, Bar]) -> list[Result]:
-    return [Result(name, round(float(value), 4), unit, bar, _meets(float(value), bar)) for name, value, unit, bar in rows]
+    return [
+        Result(name, round(float(value), 4), unit, bar, _meets(float(value), bar)) for name, value, unit, bar in rows
+    ]
 
 
 def _meets(value: float, bar: Bar) -> bool | None:

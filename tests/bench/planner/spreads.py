@@ -21,9 +21,7 @@ _POWER: Final = 0.5
 _LEAST: Final = 30
 
 
-def spreads(
-    kinds: NDArray[np.str_], groups: NDArray[np.str_], errors: Mapping[str, Floats]
-) -> dict[str, Spread]:
+def spreads(kinds: NDArray[np.str_], groups: NDArray[np.str_], errors: Mapping[str, Floats]) -> dict[str, Spread]:
     """`errors`: natural log of measured over predicted, of left-out rows, by metric. Few rows: those of all kinds."""
     counts = Counter(groups)
     weight = np.array([counts[group] ** -_POWER for group in groups])

@@ -96,9 +96,7 @@ def _check(points: Sequence[ServingPoint], traffic: Sequence[Traffic]) -> None:
             raise ValueError("traffic: prompt and output are 1 token or more, concurrency or rate above 0.")
 
 
-def _loop(
-    steps: Steps, space: Room, opened: NDArray[np.bool_]
-) -> tuple[Loop, Floats, Floats, NDArray[np.bool_]]:
+def _loop(steps: Steps, space: Room, opened: NDArray[np.bool_]) -> tuple[Loop, Floats, Floats, NDArray[np.bool_]]:
     """The loop, waiting that varies, the rate that can be served, and where that is not enough."""
     batch = steps.batch
     if not opened.any():

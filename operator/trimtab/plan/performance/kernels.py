@@ -170,7 +170,14 @@ def _column(gpus: int) -> int:
     return 0 if gpus <= 2 else 1 if gpus <= 4 else 2
 
 
-_LINK: Final = {"A100-SXM": 300e9, "L40S": 32e9, "H100-SXM": 450e9, "H200-SXM": 450e9, "B200-SXM": 900e9, "GB200": 900e9}
+_LINK: Final = {
+    "A100-SXM": 300e9,
+    "L40S": 32e9,
+    "H100-SXM": 450e9,
+    "H200-SXM": 450e9,
+    "B200-SXM": 900e9,
+    "GB200": 900e9,
+}
 
 
 def _linked(hardware: Hardware) -> str:

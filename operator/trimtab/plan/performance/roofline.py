@@ -60,7 +60,14 @@ def experts_us(
 
 
 def decode_attention_us(
-    batch: Floats, context: Floats, kv_heads: Floats, group: Floats, *, head_dim: float, cache: float, hw: tuple[float, float]
+    batch: Floats,
+    context: Floats,
+    kv_heads: Floats,
+    group: Floats,
+    *,
+    head_dim: float,
+    cache: float,
+    hw: tuple[float, float],
 ) -> Floats:
     """One query token per sequence over `context` cached tokens; `group` query heads per KV head; hw: (flops, B/s)."""
     pairs = batch * context * kv_heads

@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
-from trimtab.catalogue.models.shape import Attention, Dense, Experts, FeedForward, GroupedQuery, Latent, Linear, ModelShape
+from trimtab.catalogue.models.shape import (
+    Attention,
+    Dense,
+    Experts,
+    FeedForward,
+    GroupedQuery,
+    Latent,
+    Linear,
+    ModelShape,
+)
 from trimtab.plan.point import Layout
 
 
