@@ -16,7 +16,7 @@ from tests.bench.planner.measured import read_rows, serving
 from tests.bench.planner.predict_file import predict_file
 from tests.bench.planner.report import Result, markdown, write
 from tests.bench.planner.speed import speed
-from tests.bench.planner.static import fit_static, static_accuracy
+from tests.bench.planner.static import far_spreads, fit_static, static, static_accuracy
 
 _ROOT = Path(__file__).resolve().parents[3]
 _SHIPPED = _ROOT / "operator/trimtab/plan/performance/data"
@@ -75,7 +75,9 @@ def _fit(data: Path) -> None:
     """On all groups; intervals from the errors on each group of a fit on the others."""
     measured = serving(data / _SERVING)
     z = fit(measured)
-    fitted = fit_static(read_rows(data / _STATIC), coefficients_of(z)).with_spreads(inner_spreads(measured, z))
+    batches = static(read_rows(data / _STATIC))
+    fitted = fit_static(batches, coefficients_of(z), np.ones(len(batches.measured), bool))
+    fitted = fitted.with_spreads(inner_spreads(measured, z) | far_spreads(batches, coefficients_of(z)))
     text = json.dumps(_rounded(fitted.as_json()), indent=1, sort_keys=True)
     (_SHIPPED / "coefficients.json").write_text(text + "\n", encoding="utf-8")
     print(text)

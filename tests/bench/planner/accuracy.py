@@ -20,6 +20,7 @@ from trimtab.plan.calibration import Observation, corrections, empty, update
 from trimtab.plan.performance.coefficients import Coefficients, Spread
 from trimtab.plan.performance.forecast import Forecast, forecast
 from trimtab.plan.performance.roofline import Floats
+from trimtab.plan.performance.stack import Index
 
 _OBSERVED = 3
 _DRAWS = 10
@@ -94,7 +95,7 @@ def after_observing(data: Measured, coefficients: Coefficients, found: Forecast)
     return np.concatenate(errors) if errors else np.zeros(0)
 
 
-def _learned(data: Measured, found: Forecast, drawn: Floats, rest: Floats) -> Floats:
+def _learned(data: Measured, found: Forecast, drawn: Index, rest: Index) -> Floats:
     state = empty()
     for i in drawn:
         state = update(
@@ -109,7 +110,7 @@ def _learned(data: Measured, found: Forecast, drawn: Floats, rest: Floats) -> Fl
             ),
         )
     factors = corrections(state, [data.cases[i].point for i in rest], [data.cases[i].traffic for i in rest])
-    return np.abs(found.tpot[rest] * factors.tpot / data.tpot[rest] - 1.0)
+    return np.asarray(np.abs(found.tpot[rest] * factors.tpot / data.tpot[rest] - 1.0))
 
 
 def accuracy(data: Measured, progress: Callable[[str], None]) -> list[Result]:

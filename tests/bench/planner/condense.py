@@ -26,32 +26,13 @@ from trimtab.plan.performance.hardware import TABLES, Hardware, hardware_of
 Columns: TypeAlias = dict[str, NDArray[Any]]
 
 M_GRID = (
-    1,
-    2,
-    4,
-    8,
-    16,
-    24,
-    32,
-    48,
-    64,
-    96,
-    128,
-    192,
-    256,
-    384,
-    512,
-    768,
-    1024,
-    1536,
-    2048,
-    3072,
-    4096,
-    8192,
-    16384,
-    32768,
-)
-N_GRID = (32, 64, 128, 256, 512, 768, 1024, 1536, 2048, 2560, 3072, 3584, 4096, 5120, 6144, 7168, 8192, 10240, 12288, 16384, 51200, 65536)  # fmt: skip
+    1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3072,
+    4096, 8192, 16384, 32768,
+)  # fmt: skip
+N_GRID = (
+    32, 64, 128, 256, 512, 768, 1024, 1536, 2048, 2560, 3072, 3584, 4096, 5120, 6144, 7168, 8192, 10240, 12288, 16384,
+    51200, 65536,
+)  # fmt: skip
 TOKENS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768)
 PREFILL = (16, 32, 64, 128, 256, 512, 1024, 1536, 2048, 3072, 4096, 6144, 8192, 10240, 12288, 16384)
 CONTEXT = tuple(2**i for i in range(1, 18))
@@ -59,8 +40,14 @@ MESSAGES = tuple(2**i for i in range(9, 30))
 ENGINES = ("nccl", "sglang", "trtllm", "vllm")
 
 # The data's names of formats, by ours.
-GEMM = {"bf16": "bfloat16", "fp8": "fp8", "fp8_block": "fp8_block", "nvfp4": "nvfp4", "int8_wo": "int8_wo", "int4_wo": "int4_wo"}  # fmt: skip
-MOE = {"bf16": "bfloat16", "fp8": "fp8", "fp8_block": "fp8_block", "nvfp4": "nvfp4", "int4_wo": "int4_wo", "mxfp4": "w4a16_mxfp4", "mxfp4_mxfp8": "w4a8_mxfp4_mxfp8"}  # fmt: skip
+GEMM = {
+    "bf16": "bfloat16", "fp8": "fp8", "fp8_block": "fp8_block", "nvfp4": "nvfp4",
+    "int8_wo": "int8_wo", "int4_wo": "int4_wo",
+}  # fmt: skip
+MOE = {
+    "bf16": "bfloat16", "fp8": "fp8", "fp8_block": "fp8_block", "nvfp4": "nvfp4", "int4_wo": "int4_wo",
+    "mxfp4": "w4a16_mxfp4", "mxfp4_mxfp8": "w4a8_mxfp4_mxfp8",
+}  # fmt: skip
 
 
 def condense(kernels: Path, out: Path) -> int:

@@ -18,14 +18,15 @@ import numpy as np
 from scipy.optimize import least_squares
 
 from tests.bench.planner.measured import Measured
-from trimtab.plan.performance.coefficients import ENGINES, Coefficients, EngineCoefficients, Shared
+from trimtab.plan.performance.coefficients import ENGINES, PRIORS, Coefficients, Shared
 from trimtab.plan.performance.roofline import Floats
 
 # Widths of the priors in log space.
 SHARED: Final = {
     "gemm": 0.03, "experts": 0.06, "exchange": 0.06, "attention": 0.06, "prefill_attention": 0.06,
     "prefill_gemm": 0.06, "nvfp4": 0.07, "fused": 0.4, "unfused": 0.4, "synchronous": 0.3, "synchronous_sequence": 0.3,
-    "host_step": 0.4, "prefill_step": 0.3, "first_share": 0.4, "clump": 0.3, "lockstep": 0.3, "lockstep_tokens": 0.2,
+    "host_step": 0.4, "prefill_step": 0.3, "prefill_launch": 0.4,
+    "first_share": 0.4, "clump": 0.3, "lockstep": 0.3, "lockstep_tokens": 0.2,
 }  # fmt: skip
 COMMON: Final = {
     "step": 0.3, "layer": 0.3, "sequence": 0.3, "host": 0.4, "interference": 0.05, "first": 0.5, "burst": 0.25,
@@ -53,7 +54,7 @@ def coefficients_of(z: Floats) -> Coefficients:
     for number, engine in enumerate(ENGINES):
         start = len(SHARED) + len(COMMON) + number * len(OWN)
         own = dict(zip(OWN, ratio[start:], strict=False))
-        prior = EngineCoefficients()
+        prior = PRIORS[engine]
         engines[engine] = replace(
             prior, **{name: getattr(prior, name) * float(common[name] * own.get(name, 1.0)) for name in COMMON}
         )

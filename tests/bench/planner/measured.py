@@ -38,8 +38,7 @@ class Measured:
 
     def part(self, keep: NDArray[np.bool_]) -> Measured:
         """The rows that are kept."""
-        where = np.flatnonzero(keep)
-        return measured([self.rows[i] for i in where])
+        return measured([row for row, kept in zip(self.rows, keep, strict=True) if kept])
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:

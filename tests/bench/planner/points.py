@@ -24,7 +24,8 @@ _PLAIN = {"": "", "bf16": "bf16", "bfloat16": "bf16", "fp16": "bf16", "float16":
 _FORMATS = _PLAIN | {
     "fp8": "fp8", "float8": "fp8", "w8a8": "fp8", "fp8_block": "fp8_block", "fp4": "nvfp4", "nvfp4": "nvfp4",
     "mxfp4": "mxfp4", "w4a16_mxfp4": "mxfp4", "w4a8_mxfp4_mxfp8": "mxfp4", "int8": "int8_wo", "sq": "int8_wo",
-    "int8_wo": "int8_wo", "int4": "int4_wo", "int4_wo": "int4_wo", "awq": "int4_wo", "gptq": "int4_wo", "w4a16": "int4_wo",
+    "int8_wo": "int8_wo", "int4": "int4_wo", "int4_wo": "int4_wo", "awq": "int4_wo", "gptq": "int4_wo",
+    "w4a16": "int4_wo",
 }  # fmt: skip
 
 
@@ -100,7 +101,7 @@ def _speculates(row: Row) -> bool:
 
 
 def number(row: Row, name: str, otherwise: float) -> float:
-    """A positive number from a column; `otherwise` where it is absent or empty. Raises ValueError where it is no number."""
+    """A positive number; `otherwise` where the column is absent or empty. Raises ValueError where it is no number."""
     text = (row.get(name) or "").strip()
     if not text or text.lower() == "nan":
         return otherwise

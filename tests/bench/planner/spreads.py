@@ -22,27 +22,31 @@ _LEAST: Final = 30
 
 
 def spreads(kinds: NDArray[np.str_], groups: NDArray[np.str_], errors: Mapping[str, Floats]) -> dict[str, Spread]:
-    """`errors`: natural log of measured over predicted, of left-out rows, by metric. Few rows: those of all kinds."""
-    counts = Counter(groups)
-    weight = np.array([counts[group] ** -_POWER for group in groups])
+    """`errors`: natural log of measured over predicted, of left-out rows, by metric.
+
+    The bound for an SLO is one for all kinds: the groups of one kind are too few to tell a quantile of its own. A kind
+    with few rows takes its interval from all.
+    """
+    weight = weights(groups)
     found = {}
     for metric, error in errors.items():
+        upper = quantile(error, weight, UPPER)
         for kind in ("dense", "moe"):
             mine = kinds == kind
             keep = mine if mine.sum() >= _LEAST else np.ones(len(kinds), bool)
-            found[f"{kind}/{metric}"] = _spread(error[keep], weight[keep])
-        found[f"far/{metric}"] = widest(found[f"dense/{metric}"], found[f"moe/{metric}"])
+            found[f"{kind}/{metric}"] = spread(error[keep], weight[keep], upper)
     return found
 
 
-def widest(one: Spread, other: Spread) -> Spread:
-    """The envelope of two."""
-    return Spread(min(one.low, other.low), max(one.high, other.high), max(one.upper, other.upper))
+def weights(groups: NDArray[np.str_]) -> Floats:
+    """Of each row, by how many its group has."""
+    counts = Counter(groups)
+    return np.array([counts[group] ** -_POWER for group in groups])
 
 
-def _spread(error: Floats, weight: Floats) -> Spread:
-    low, high, upper = (quantile(error, weight, level) for level in (_LOW, _HIGH, UPPER))
-    # The prediction itself always lies inside.
+def spread(error: Floats, weight: Floats, upper: float) -> Spread:
+    """The prediction itself always lies inside."""
+    low, high = quantile(error, weight, _LOW), quantile(error, weight, _HIGH)
     return Spread(low=min(low, 0.0), high=max(high, 0.0), upper=max(upper, 0.0))
 
 
@@ -50,4 +54,4 @@ def quantile(values: Floats, weight: Floats, level: float) -> float:
     """The smallest value below or at which `level` of the weight lies."""
     order = np.argsort(values, kind="stable")
     share = np.cumsum(weight[order]) / weight.sum()
-    return float(values[order][min(np.searchsorted(share, level), len(values) - 1)])
+    return float(values[order][min(int(np.searchsorted(share, level)), len(values) - 1)])

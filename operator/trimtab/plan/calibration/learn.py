@@ -2,8 +2,9 @@
 
 An error is a sum of independent normal terms, one per level, so two observations covary by the levels that they share;
 configurations of one group covary the more the nearer their sizes are. The posterior of a sum of normals is linear
-algebra over at most a few hundred observations (Rasmussen and Williams, 2006, chapter 2). An observation whose error is
-large for its group gets less weight: Student's t of four degrees of freedom by iterated reweighting (Lange et al., 1989).
+algebra over at most a few hundred observations (Rasmussen and Williams, 2006, chapter 2). An observation whose error
+is large for its group gets less weight: Student's t of four degrees of freedom by iterated reweighting (Lange et al.,
+1989).
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from trimtab.catalogue.models.shape import Experts
+from trimtab.catalogue.models.shape import Experts, Latent, ModelShape
 from trimtab.plan.memory import MemoryModel, limits_of
 from trimtab.plan.memory.limits import Limits
 from trimtab.plan.performance.coefficients import ENGINES
@@ -30,6 +30,7 @@ class Variant:
     limits: Limits  # the engine's defaults
     kind: str  # of point, for the width of intervals
     layers: int
+    launched: float  # layers, weighted by how many kernels they are
     data: int
     pipeline: int
     gpus: int
@@ -110,6 +111,7 @@ def _variant(point: ServingPoint) -> Variant:
         limits=limits_of(_unlimited(point)),
         kind=kind_of(point),
         layers=point.model.layers,
+        launched=_launched(point.model),
         data=point.layout.data,
         pipeline=point.layout.pipeline,
         gpus=point.layout.gpus,
@@ -124,11 +126,19 @@ def _variant(point: ServingPoint) -> Variant:
 
 
 def kind_of(point: ServingPoint) -> str:
-    """How well points of this kind can be predicted: `dense` and `moe` where kernels were measured, else `far`."""
-    if not hardware_of(point.device).own:
+    """How well points of this kind can be predicted: `dense` and `moe` on architectures whose kernels were measured."""
+    if not hardware_of(point.device).near:
         return "far"
     mixture = any(isinstance(block.feed_forward, Experts) for block in point.model.blocks)
     return "moe" if mixture else "dense"
+
+
+def _launched(shape: ModelShape) -> float:
+    """Experts and latent attention are about as many kernels more as a plain layer has."""
+    return sum(
+        block.count * (1.0 + isinstance(block.feed_forward, Experts) + isinstance(block.attention, Latent))
+        for block in shape.blocks
+    )
 
 
 def _unlimited(point: ServingPoint) -> ServingPoint:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from importlib.resources import files
+from types import MappingProxyType
 from typing import Any, Final
 
 ENGINES: Final = ("vllm", "sglang", "trtllm")
@@ -25,8 +26,15 @@ class EngineCoefficients:
     sequence: float = 0.0045  # per sequence that decodes: sampling, block tables
     host: float = 0.08  # per sequence on the host, beside the GPU's work
     interference: float = 1.03  # of a prefill's time, what the others wait
-    first: float = 30.0  # of a request outside of the model: HTTP, tokenizer, scheduling
+    first: float = 20.0  # of a request outside of the model: HTTP, tokenizer, scheduling
     burst: float = 0.06  # prefills that one waits for, per running request
+
+
+# What is known without any fit. SGLang's recipes let it look for new requests every ten steps or more
+# (`--scheduler-recv-interval`).
+PRIORS: Final = MappingProxyType(
+    {"vllm": EngineCoefficients(), "sglang": EngineCoefficients(first=80.0), "trtllm": EngineCoefficients()}
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +54,8 @@ class Shared:
     synchronous_sequence: float = 0.012
     host_step: float = 1.5
     prefill_step: float = 2.5
-    first_share: float = 0.2  # of a prefill, waited for beside one's own
+    prefill_launch: float = 0.25  # per layer and kind of kernel that the host launches, as prefills run without graphs
+    first_share: float = 0.3  # of a prefill, waited for beside one's own
     clump: float = 2.0  # prefills, at most, when equal lengths keep requests together
     lockstep: float = 0.3  # of interference, avoided when whole batches prefill together
     lockstep_tokens: float = 16384.0

@@ -1,8 +1,8 @@
 """The work of one step as curves over the number of tokens, for one model, device, engine, layout and set of formats.
 
-Everything that depends only on the tokens of a step (matrices, experts, exchanges) is a curve on one token grid; attention
-is a plane over sequences and context in decoding, and a curve over the prompt in prefill. Curves do not depend on
-limits, traffic or fitted coefficients, so thousands of configurations share a few of them.
+Everything that depends only on the tokens of a step (matrices, experts, exchanges) is a curve on one token grid;
+attention is a plane over sequences and context in decoding, and a curve over the prompt in prefill. Curves do not
+depend on limits, traffic or fitted coefficients, so thousands of configurations share a few of them.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def _experts(block: Block, shape: ModelShape, hardware: Hardware, layout: Layout
 
 
 def _exchange(shape: ModelShape, hardware: Hardware, engine: str, layout: Layout, tokens: Floats) -> Floats:
-    """Two all-reduces per layer; where attention is data-parallel, experts gather and scatter the tokens of all groups."""
+    """Two all-reduces per layer; under data-parallel attention, experts gather and scatter the tokens of all groups."""
     size = tokens * shape.hidden * 2.0
     mixtures = sum(block.count for block in shape.blocks if isinstance(block.feed_forward, Experts))
     reduce = kernels.all_reduce(hardware, engine, layout.tensor, size)

@@ -11,7 +11,10 @@ from trimtab.catalogue.gpus import Device, Gpu, Processor
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hardware:
-    """Rates per second. `measured` names the GPU whose kernel tables stand for this one; `own`: they are its own."""
+    """Rates per second. `measured` names the GPU whose kernel tables stand for this one.
+
+    `near`: that one has the same architecture, or is this one.
+    """
 
     name: str
     bandwidth: float
@@ -22,7 +25,7 @@ class Hardware:
     link: float
     linked: int  # GPUs that the fast link joins
     measured: str
-    own: bool
+    near: bool
     cpu: bool = False
 
     def peak(self, unit: str) -> float | None:
@@ -62,7 +65,7 @@ def _gpu(gpu: Gpu) -> Hardware:
         link=gpu.link_bandwidth,
         linked=gpu.linked_gpus,
         measured=gpu.name if gpu.name in TABLES else _resembles(gpu),
-        own=gpu.name in TABLES,
+        near=gpu.compute_capability in (80, 89, 90) or gpu.compute_capability >= 100,
     )
 
 
@@ -86,6 +89,6 @@ def _cpu(processor: Processor) -> Hardware:
         link=processor.bandwidth,
         linked=1,
         measured="A100-SXM",
-        own=False,
+        near=False,
         cpu=True,
     )

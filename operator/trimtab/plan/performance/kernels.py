@@ -63,7 +63,7 @@ def decode_attention(
     ratio = bilinear(plane, at(steps[:14], units), at(steps, lengths - 1.0))
     size = 2.0 if cache == "bf16" else 1.0
     base = roofline.decode_attention_us(
-        batch, context, np.float64(kv_heads), np.float64(group), head_dim=head_dim, cache=size,
+        batch, context, float(kv_heads), float(group), head_dim=head_dim, cache=size,
         hw=(hardware.bf16, hardware.bandwidth),
     )  # fmt: skip
     floor = _MICRO * 2.0 * batch * context * kv_heads * head_dim * size / hardware.bandwidth
@@ -78,7 +78,7 @@ def prefill_attention(hardware: Hardware, head_dim: int, q_heads: int, tokens: F
         key = f"prefill/{hardware.measured}/128"
     seen = np.minimum(tokens, window) if window else tokens
     pairs = seen * (seen + 1.0) / 2.0 + (tokens - seen) * seen
-    base = roofline.prefill_attention_us(pairs, np.float64(q_heads), head_dim=head_dim, flops=hardware.bf16)
+    base = roofline.prefill_attention_us(pairs, float(q_heads), head_dim=head_dim, flops=hardware.bf16)
     return base * np.exp(_prefill_ratio(key, float(q_heads), tokens))
 
 
@@ -97,14 +97,14 @@ def latent_decode(hardware: Hardware, cache: str, heads: int, batch: Floats, con
     ratio = bilinear(plane, at(np.arange(11.0), units), at(np.arange(17.0), lengths - 1.0))
     size = 2.0 if cache == "bf16" else 1.0
     hw = (hardware.bf16, hardware.bandwidth)
-    base = roofline.latent_decode_us(batch, context, np.float64(heads), cache=size, hw=hw)
+    base = roofline.latent_decode_us(batch, context, float(heads), cache=size, hw=hw)
     return np.maximum(base * np.exp(ratio), _MICRO * batch * context * 576.0 * size / hardware.bandwidth)
 
 
 def latent_prefill(hardware: Hardware, heads: int, tokens: Floats) -> Floats:
     """Latent attention of one layer over a prompt, not absorbed."""
     pairs = tokens * (tokens + 1.0) / 2.0
-    base = roofline.latent_prefill_us(pairs, np.float64(heads), flops=hardware.bf16)
+    base = roofline.latent_prefill_us(pairs, float(heads), flops=hardware.bf16)
     return base * np.exp(_prefill_ratio(f"latent_prefill/{hardware.measured}", float(heads), tokens))
 
 

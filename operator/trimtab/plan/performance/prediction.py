@@ -70,8 +70,15 @@ def predict(
 
 
 def _figure(latency: Latency, low: float, high: float, upper: float) -> Figure:
-    levels = (latency.mean, latency.p50, latency.p95, latency.p99)
-    return Figure(*(float(level[0]) for level in levels), float(low), float(high), float(upper))
+    return Figure(
+        mean=float(latency.mean[0]),
+        p50=float(latency.p50[0]),
+        p95=float(latency.p95[0]),
+        p99=float(latency.p99[0]),
+        low=float(low),
+        high=float(high),
+        upper=float(upper),
+    )
 
 
 def _scaled(latency: Latency, found: Forecast) -> Figure:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats: TypeAlias = NDArray[np.float64]
+Sizes: TypeAlias = Floats | float
 
 # Launch and tail of a small kernel inside a CUDA graph, us: the floor of the measured GEMM and attention tables.
 STARTUP_US: Final = 2.5
@@ -20,7 +21,8 @@ _MICRO: Final = 1e6
 
 def join(memory: Floats, compute: Floats) -> Floats:
     """3-norm of two times of the same shape and unit."""
-    return np.cbrt(memory * memory * memory + compute * compute * compute)
+    joined: Floats = np.cbrt(memory * memory * memory + compute * compute * compute)
+    return joined
 
 
 def gemm_us(
@@ -33,7 +35,8 @@ def gemm_us(
 
 def active_experts(tokens: Floats, experts: float, topk: float) -> Floats:
     """Expected number of experts that at least one of `tokens` is routed to, with even and independent routing."""
-    return experts * -np.expm1(np.maximum(tokens, 1.0) * np.log1p(-min(topk / experts, 1.0 - 1e-9)))
+    idle: Floats = np.expm1(np.maximum(tokens, 1.0) * np.log1p(-min(topk / experts, 1.0 - 1e-9)))
+    return -experts * idle
 
 
 def experts_us(
@@ -62,10 +65,10 @@ def experts_us(
 def decode_attention_us(
     batch: Floats,
     context: Floats,
-    kv_heads: Floats,
-    group: Floats,
+    kv_heads: Sizes,
+    group: Sizes,
     *,
-    head_dim: float,
+    head_dim: Sizes,
     cache: float,
     hw: tuple[float, float],
 ) -> Floats:
@@ -75,17 +78,17 @@ def decode_attention_us(
     return STARTUP_US + _MICRO * join(moved / hw[1], 4.0 * pairs * group * head_dim / hw[0])
 
 
-def prefill_attention_us(pairs: Floats, q_heads: Floats, *, head_dim: float, flops: float) -> Floats:
+def prefill_attention_us(pairs: Floats, q_heads: Sizes, *, head_dim: Sizes, flops: float) -> Floats:
     """`pairs` of query and key positions that the mask keeps, per head."""
     return STARTUP_US + _MICRO * 4.0 * pairs * q_heads * head_dim / flops
 
 
-def latent_decode_us(batch: Floats, context: Floats, heads: Floats, *, cache: float, hw: tuple[float, float]) -> Floats:
+def latent_decode_us(batch: Floats, context: Floats, heads: Sizes, *, cache: float, hw: tuple[float, float]) -> Floats:
     """Absorbed latent attention with 512 + 64 cached elements per token (DeepSeek-V2, 2024); hw: (flops, B/s)."""
     moved = batch * context * 576.0 * cache
     return STARTUP_US + _MICRO * join(moved / hw[1], 2.0 * batch * context * heads * (576.0 + 512.0) / hw[0])
 
 
-def latent_prefill_us(pairs: Floats, heads: Floats, *, flops: float) -> Floats:
+def latent_prefill_us(pairs: Floats, heads: Sizes, *, flops: float) -> Floats:
     """Unabsorbed latent attention: keys of 128 + 64, values of 128 elements per head."""
     return STARTUP_US + _MICRO * 2.0 * pairs * heads * (192.0 + 128.0) / flops

@@ -10,7 +10,7 @@ import numpy as np
 from trimtab.plan.performance.batch import Batch, Variant
 from trimtab.plan.performance.coefficients import ENGINES, Coefficients
 from trimtab.plan.performance.roofline import Floats
-from trimtab.plan.performance.stack import Factors, Stack, stack
+from trimtab.plan.performance.stack import Factors, Index, Stack, stack
 
 # Without CUDA graphs the host launches each kernel: about ten per layer at 4 us each (CUDA's launch latency).
 _EAGER_PER_LAYER = 0.04
@@ -54,10 +54,11 @@ class Steps:
     def engine(self, name: str) -> Floats:
         """A coefficient of each question's engine."""
         values = np.array([getattr(self.coefficients.engines[engine], name) for engine in ENGINES])
-        return np.asarray(values[self._engine])
+        found: Floats = values[self._engine]
+        return found
 
     @cached_property
-    def _engine(self) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
+    def _engine(self) -> Index:
         return self.batch.each("engine").astype(np.intp)
 
     @cached_property
@@ -74,7 +75,8 @@ class Steps:
         eager = np.where(self.batch.eager, _EAGER_PER_LAYER * layers, 0.0)
         gaps = self.engine("layer") * layers + shared.unfused * layers * old
         waits = shared.synchronous * self.batch.each("waits") + shared.early_step * self.batch.each("early")
-        return self.engine("step") + gaps - fused * launches + waits + eager
+        total: Floats = self.engine("step") + gaps - fused * launches + waits + eager
+        return total
 
     @cached_property
     def per_sequence(self) -> Floats:
@@ -92,7 +94,7 @@ class Steps:
         gpu = self.curves.linear_ms(tokens) + self.curves.head_ms(tokens) + self.curves.decode_ms(own, context)
         gpu = gpu + self.overhead + self.per_sequence * sequences + self._draft(own)
         host = self.coefficients.shared.host_step + self.engine("host") * sequences
-        return np.cbrt(gpu**3 + host**3)
+        return np.asarray(np.cbrt(gpu**3 + host**3))
 
     def _draft(self, own: Floats) -> Floats:
         if not self.batch.drafted.any():
@@ -124,7 +126,9 @@ class Steps:
         attention = self.curves.prefill_ms(whole) - np.where(
             self.batch.cached > 0, self.curves.prefill_ms(whole * self.batch.cached), 0.0
         )
-        return linear + np.maximum(attention, 0.0) + shared.prefill_step
+        gpu = linear + np.maximum(attention, 0.0) + shared.prefill_step
+        host = shared.prefill_launch * self.batch.each("launched") * self.chunks
+        return np.asarray(np.cbrt(gpu**3 + host**3))
 
     @cached_property
     def chunk(self) -> Floats:

@@ -8,12 +8,12 @@ measured over roofline time, except collectives, which are logarithms of microse
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from functools import lru_cache
 from importlib.resources import files
 from typing import Final
 
 import numpy as np
-from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
 
 from trimtab.plan.performance.roofline import Floats
@@ -23,21 +23,21 @@ ENGINES: Final = ("nccl", "sglang", "trtllm", "vllm")
 
 
 @lru_cache(maxsize=1)
-def _archive() -> NpzFile:
+def _archive() -> Mapping[str, NDArray[np.float32]]:
     raw = files("trimtab.plan.performance").joinpath("data", "kernels.npz").read_bytes()
-    return np.load(io.BytesIO(raw), allow_pickle=False)
+    archive: Mapping[str, NDArray[np.float32]] = np.load(io.BytesIO(raw), allow_pickle=False)
+    return archive
 
 
 @lru_cache(maxsize=256)
 def table(key: str) -> Floats:
     """An array by its name. Raises KeyError where there is none; ask `has` first."""
-    found: NDArray[np.float32] = _archive()[key]
-    return found.astype(np.float64)
+    return _archive()[key].astype(np.float64)
 
 
 @lru_cache(maxsize=1)
 def _names() -> frozenset[str]:
-    return frozenset(_archive().files)
+    return frozenset(_archive())
 
 
 def has(key: str) -> bool:
