@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from tests.unit.catalogue.published_configs import CONFIGS
-from trimtab.catalogue.models import ConfigError, GroupedQuery, find_model, read_config
+from trimtab.catalogue.models import ConfigError, Dense, GroupedQuery, find_model, read_config
 
 LLAMA = CONFIGS["meta-llama/Llama-3.1-8B"]
 MIXTRAL = CONFIGS["mistralai/Mixtral-8x7B-v0.1"]
@@ -55,6 +55,36 @@ def test_heads_that_differ_by_layer_count_as_many_in_every_layer() -> None:
     config = LLAMA | {"num_key_value_heads_per_layer": [4, 4, 2, 1] * 8}
     (block,) = read_config(config, name="m").shape.blocks
     assert isinstance(block.attention, GroupedQuery) and block.attention.kv_heads == 4
+
+
+@pytest.mark.parametrize(("kind", "fields"), [("gpt_bigcode", {}), ("falcon", {"num_kv_heads": 32})])
+def test_multi_query_attention_has_one_key_head(kind: str, fields: Mapping[str, object]) -> None:
+    config = {**LLAMA, "model_type": kind, "num_key_value_heads": None, "multi_query": True, **fields}
+    (block,) = read_config(config, name="m").shape.blocks
+    assert isinstance(block.attention, GroupedQuery) and block.attention.kv_heads == 1
+
+
+def test_windows_begin_at_the_layer_that_the_file_names() -> None:
+    """Qwen 2 with use_sliding_window: the layers from max_window_layers on."""
+    config = CONFIGS["Qwen/Qwen2.5-7B-Instruct"] | {"use_sliding_window": True, "max_window_layers": 20}
+    windows = {block.count: block.attention for block in read_config(config, name="m").shape.blocks}
+    full, sliding = windows[20], windows[8]
+    assert isinstance(full, GroupedQuery) and isinstance(sliding, GroupedQuery)
+    assert (full.window, sliding.window) == (0, 131072)
+
+
+@pytest.mark.parametrize(
+    ("changes", "dense"),
+    [
+        ({"mlp_only_layers": [0, 5]}, 2),
+        ({"decoder_sparse_step": 2}, 24),
+        ({"decoder_sparse_step": None, "first_k_dense_replace": 3}, 3),
+        ({"decoder_sparse_step": None, "mlp_layer_types": ["dense"] + ["sparse"] * 47}, 1),
+    ],
+)
+def test_some_layers_of_a_mixture_are_dense(changes: Mapping[str, object], dense: int) -> None:
+    shape = read_config({**CONFIGS["Qwen/Qwen3-30B-A3B"], **changes}, name="m").shape
+    assert sum(block.count for block in shape.blocks if isinstance(block.feed_forward, Dense)) == dense
 
 
 @pytest.mark.parametrize(

@@ -170,3 +170,38 @@ def test_draft_layers_and_tied_heads_are_not_counted_twice() -> None:
     parameters = model_parameters(_known("meta-llama/Llama-3.2-1B"))
     assert parameters.head == 0
     assert parameters.embedding == 128256 * 2048
+
+
+# The models of the published measurements that the planner is calibrated on.
+MEASURED = (
+    "BAAI/Aquila-7B",
+    "Deci/DeciLM-7B",
+    "EleutherAI/gpt-j-6b",
+    "MiniMaxAI/MiniMax-M2.5",
+    "Qwen/Qwen1.5-7B",
+    "Qwen/Qwen2-72B",
+    "Qwen/Qwen2-7B",
+    "Qwen/Qwen3-32B",
+    "bigscience/bloom-7b1",
+    "deepseek-ai/DeepSeek-R1",
+    "deepseek-ai/DeepSeek-V3",
+    "facebook/opt-6.7b",
+    "huggyllama/llama-7b",
+    "meta-llama/Llama-2-70b-hf",
+    "meta-llama/Llama-2-7b-hf",
+    "meta-llama/Llama-3.1-70B",
+    "meta-llama/Llama-3.1-8B-Instruct",
+    "meta-llama/Meta-Llama-3-70B",
+    "meta-llama/Meta-Llama-3-8B",
+    "mistralai/Mistral-7B-v0.1",
+    "mistralai/Mixtral-8x7B-v0.1",
+    "moonshotai/Kimi-K2.5",
+    "nvidia/DeepSeek-R1-NVFP4",
+    "nvidia/Qwen3-32B-NVFP4",
+    "openai/gpt-oss-120b",
+)
+
+
+@pytest.mark.parametrize("name", MEASURED)
+def test_every_measured_model_is_known(name: str) -> None:
+    assert find_model(name) is not None

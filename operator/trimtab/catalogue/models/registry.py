@@ -13,7 +13,7 @@ from trimtab.catalogue.models.shape import Latent, ModelShape
 
 # Words that say how a model was tuned after training, which leaves its shape as it is.
 _TUNING: Final = frozenset(
-    {"instruct", "chat", "it", "base", "hf", "thinking", "original", "preview", "meta", "nvidia", "reasoning"}
+    {"instruct", "chat", "it", "base", "hf", "thinking", "original", "preview", "meta", "nvidia", "reasoning", "pt"}
 )
 
 # Other models of exactly the shape of one in the registry: by the name without publisher, in lower case.

@@ -10,6 +10,7 @@ from typing import Final
 
 import numpy as np
 
+from trimtab.catalogue.knob import parse_version
 from trimtab.catalogue.models.shape import Attention, Block, Dense, Experts, GroupedQuery, Latent
 from trimtab.plan.memory.cache import Numbers
 from trimtab.plan.point import ServingPoint
@@ -17,8 +18,13 @@ from trimtab.plan.point import ServingPoint
 _MIB: Final = 1 << 20
 _ELEMENT: Final = 2  # bf16
 
-# Of one logit: bf16 as computed, float32 as sampled from, and a float32 copy of sorting or softmax.
+# Of one logit: bf16 as computed, float32 as sampled from, and one float32 copy.
 _LOGIT: Final = 2 + 4 + 4
+# vLLM profiles sampling with top-p: two copies more where it draws without sorting (0.32), the sorted values, their
+# indices and the sort's buffers where it sorts (0.12). The larger figure is used up to 0.20.
+_LOGIT_VLLM: Final = _LOGIT + 4
+_LOGIT_VLLM_SORTED: Final = _LOGIT + 4 + 12
+_UNSORTED_SINCE: Final = (0, 20, 0)
 
 # Of one captured graph per layer: its nodes and their arguments (vLLM logs 0.5 to 0.6 GiB for 67 sizes of 32 layers).
 _GRAPH_PER_LAYER: Final = _MIB // 4
@@ -28,8 +34,15 @@ _MOST_GRAPHS: Final = 67
 def activation_bytes(point: ServingPoint, step_tokens: Numbers, sequences: Numbers) -> Numbers:
     """Peak of a step with `step_tokens` tokens, or of the sampling of `sequences` logits, whichever is more."""
     per_token = _ELEMENT * (2 * point.model.hidden + max(_widest(point, block) for block in point.model.blocks))
-    logits = _LOGIT * point.model.vocab
+    logits = _per_logit(point) * point.model.vocab
     return np.asarray(np.maximum(per_token * step_tokens, logits * np.minimum(sequences, step_tokens)))
+
+
+def _per_logit(point: ServingPoint) -> int:
+    if point.engine != "vllm":
+        return _LOGIT
+    version = parse_version(point.version)
+    return _LOGIT_VLLM if version is None or version >= _UNSORTED_SINCE else _LOGIT_VLLM_SORTED
 
 
 def graph_bytes(point: ServingPoint, sequences: Numbers) -> Numbers:

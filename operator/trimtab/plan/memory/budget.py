@@ -69,7 +69,7 @@ def cache_budget(point: ServingPoint, weights: float, usable: float | None, limi
         return limits.utilization * usable - weights - _CPU_RUNTIME - activations
     match point.engine:
         case "sglang":
-            return np.broadcast_to(limits.utilization * usable - weights - _CONTEXT, _shape(limits))
+            return np.broadcast_to(limits.utilization * usable - weights - _runtime(point), _shape(limits))
         case "trtllm":
             return limits.utilization * (usable - weights - activations - _runtime(point))
         case _:

@@ -22,9 +22,11 @@ from trimtab.plan.point import ServingPoint
 
 Numbers: TypeAlias = NDArray[np.float64]
 
-# Tokens of a block where the point does not say: vLLM on GPUs and CPUs, SGLang's page, TensorRT-LLM's block.
+# Tokens of a block where the point does not say: vLLM on GPUs, SGLang's page, TensorRT-LLM's block.
 _BLOCK_TOKENS: Final = {"vllm": 16, "sglang": 1, "trtllm": 32}
+# On CPUs (`platforms/cpu.py` of vLLM); latent attention has a kernel for blocks of 16 alone.
 _CPU_BLOCK_TOKENS: Final = 128
+_CPU_LATENT_BLOCK_TOKENS: Final = 16
 
 # Bytes per token and layer of the key cache of an indexer: fp8 with one float32 scale (DeepSeek-V3.2-Exp, 2025).
 _INDEX_SCALE: Final = 4
@@ -113,7 +115,8 @@ def token_bytes(point: ServingPoint) -> int:
 
 def _default_block_tokens(point: ServingPoint) -> int:
     if point.device.cpu:
-        return _CPU_BLOCK_TOKENS
+        latent = any(isinstance(block.attention, Latent) for block in point.model.blocks)
+        return _CPU_LATENT_BLOCK_TOKENS if latent else _CPU_BLOCK_TOKENS
     return _BLOCK_TOKENS[point.engine]
 
 

@@ -15,8 +15,8 @@ from trimtab.plan.point import ServingPoint
 # TensorRT-LLM 1.x: `max_batch_size`, `max_num_tokens` and `free_gpu_memory_fraction` of `llmapi/llm_args.py`.
 _TRTLLM: Final = {"maxNumSeqs": 2048, "maxNumBatchedTokens": 8192, "gpuMemoryUtilizationPercent": 90}
 
-# Where an engine takes what fits (SGLang: `max_running_requests` follows from the cache).
-_UNLIMITED: Final = 4096
+# Where nothing bounds it: SGLang derives `max_running_requests` from its cache and takes 2,048 at least.
+_UNLIMITED: Final = 2048
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
