@@ -4,9 +4,10 @@ PYTHON := .venv/bin/python
 PYTEST := $(PYTHON) -m pytest
 CLUSTER ?= local
 export CLUSTER
+BENCH := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 .venv-bench/bin/python -m tests.bench.planner
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-kills test test-unit test-cluster test-e2e test-vllm test-faults test-teardown test-all lint type fmt crds docs golden cluster-up cluster-down clean
+.PHONY: help setup demo demo-kills test test-unit test-cluster test-e2e test-vllm test-faults test-teardown test-all bench-planner lint type fmt crds docs golden cluster-up cluster-down clean
 
 help: ## Show this list.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -47,6 +48,11 @@ test-teardown: ## Bring local clusters up, kill them at every step and take them
 	$(PYTEST) -m "teardown"
 
 test-all: test test-faults test-teardown ## Everything there is.
+
+bench-planner: ## The planner's accuracy, speed and memory (build/bench/planner.json); DATA=folder of the measurements.
+	@bash tests/setup.sh bench
+	PYTHONPATH=operator:. $(BENCH) accuracy $(if $(DATA),--data $(DATA))
+	PYTHONPATH=operator:. $(BENCH) speed
 
 lint: ## ruff and the import contracts.
 	$(PYTHON) -m ruff check .

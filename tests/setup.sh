@@ -1,6 +1,6 @@
 #!/bin/bash
 # Prepares a Debian machine for `make demo` and `make test`: Debian packages that are missing, and .venv in the checkout.
-# Running it again takes seconds. What the cluster itself needs (Kubernetes, images) is built by `make cluster-up`.
+# With `bench`, only .venv-bench for `make bench-planner`. Running it again takes seconds. What the cluster itself needs (Kubernetes, images) is built by `make cluster-up`.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -91,22 +91,27 @@ find_uv() {
   echo "$cache/uv/bin/uv"
 }
 
+# make_environment LOCK FOLDER: a virtual environment with exactly what the lock file names.
 make_environment() {
-  local uv wanted lock=requirements-dev.lock stamp=.venv/.installed-lock
+  local uv wanted lock=$1 venv=$2 stamp=$2/.installed-lock
   wanted="$(sha256sum "$lock" | cut -d' ' -f1)"
-  if [ -x .venv/bin/python ] && [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ]; then
+  if [ -x "$venv/bin/python" ] && [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ]; then
     say "Python environment: up to date"
     return
   fi
   uv="$(find_uv)" || fail "pip could not install uv"
-  if ! .venv/bin/python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
-    "$uv" venv --quiet --clear --python '>=3.11' .venv || fail "there is no Python 3.11 or newer, and uv could not fetch one"
+  if ! "$venv/bin/python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+    "$uv" venv --quiet --clear --python '>=3.11' "$venv" || fail "there is no Python 3.11 or newer, and uv could not fetch one"
   fi
-  say "installing the locked Python packages into .venv"
-  "$uv" pip sync --quiet --require-hashes --python .venv/bin/python "$lock" || fail "uv could not install $lock"
+  say "installing the locked Python packages into $venv"
+  "$uv" pip sync --quiet --require-hashes --python "$venv/bin/python" "$lock" || fail "uv could not install $lock"
   echo "$wanted" >"$stamp"
 }
 
-install_packages
-make_environment
+if [ "${1:-}" = bench ]; then # the planner's benchmarks need no more than Python
+  make_environment requirements-bench.lock .venv-bench
+else
+  install_packages
+  make_environment requirements-dev.lock .venv
+fi
 say "done"

@@ -82,8 +82,8 @@ def forecast(
     steps = Steps(batch, coefficients or shipped())
     space = room(batch)
     opened = ~np.isnan(batch.rate)
-    loop, queued, most, saturated = _loop(steps, space, opened)
-    return _bounded(steps, space, loop, queued, most, saturated, correction)
+    loop, most, saturated = _loop(steps, space, opened)
+    return _bounded(steps, space, loop, most, saturated, correction)
 
 
 def _check(points: Sequence[ServingPoint], traffic: Sequence[Traffic]) -> None:
@@ -96,16 +96,16 @@ def _check(points: Sequence[ServingPoint], traffic: Sequence[Traffic]) -> None:
             raise ValueError("traffic: prompt and output are 1 token or more, concurrency or rate above 0.")
 
 
-def _loop(steps: Steps, space: Room, opened: NDArray[np.bool_]) -> tuple[Loop, Floats, Floats, NDArray[np.bool_]]:
-    """The loop, waiting that varies, the rate that can be served, and where that is not enough."""
+def _loop(steps: Steps, space: Room, opened: NDArray[np.bool_]) -> tuple[Loop, Floats, NDArray[np.bool_]]:
+    """The loop, the rate that can be served, and where that is not enough."""
     batch = steps.batch
     if not opened.any():
         loop = closed_loop(steps, batch.clients, space.admitted)
         endless = 1e3 * loop.running / loop.cycle
-        return loop, np.zeros_like(loop.tpot), endless, np.zeros(len(endless), bool)
+        return loop, endless, np.zeros(len(endless), bool)
     found = open_loop(steps, np.where(opened, batch.rate, 1e-6), space.admitted)
     if opened.all():
-        return found.loop, found.loop.waiting, found.most, found.saturated
+        return found.loop, found.most, found.saturated
     closed = closed_loop(steps, np.where(opened, 1.0, batch.clients), space.admitted)
     mixed = Loop(
         **{
@@ -114,14 +114,13 @@ def _loop(steps: Steps, space: Room, opened: NDArray[np.bool_]) -> tuple[Loop, F
         }
     )
     most = np.where(opened, found.most, 1e3 * closed.running / closed.cycle)
-    return mixed, np.where(opened, found.loop.waiting, 0.0), most, opened & found.saturated
+    return mixed, most, opened & found.saturated
 
 
 def _bounded(
     steps: Steps,
     space: Room,
     loop: Loop,
-    queued: Floats,
     most: Floats,
     saturated: NDArray[np.bool_],
     correction: Correction | None,
@@ -129,7 +128,7 @@ def _bounded(
     batch = steps.batch
     context = batch.prompt + batch.output / 2.0
     least_tpot = steps.bound(loop.decoding, context) / steps.tokens_per_step
-    first, between = tails.ttft(steps, loop, queued), tails.itl(steps, loop)
+    first, between = tails.ttft(steps, loop), tails.itl(steps, loop)
     factor_x = np.ones_like(loop.tpot) if correction is None else correction.tpot
     factor_t = np.ones_like(loop.tpot) if correction is None else correction.ttft
     tpot = np.maximum(loop.tpot * factor_x, least_tpot)

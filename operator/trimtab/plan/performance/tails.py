@@ -33,11 +33,12 @@ class Latency:
     p99: Floats
 
 
-def ttft(steps: Steps, loop: Loop, queued: Floats) -> Latency:
-    """`queued`: waiting before admission that varies (an open loop's); a closed loop's turns are equal for all."""
+def ttft(steps: Steps, loop: Loop) -> Latency:
+    """Waiting for admission varies in an open loop; a closed loop's turns are as long for all."""
+    opened = np.isnan(steps.batch.clients)
     least = np.minimum(steps.engine("first") + steps.prefill + loop.step * steps.chunks, loop.served)
-    fixed = least + loop.waiting - queued
-    varying = loop.served - least + queued
+    fixed = least + np.where(opened, 0.0, loop.waiting)
+    varying = loop.served - least + np.where(opened, loop.waiting, 0.0)
     return Latency(loop.ttft, *(fixed + varying * quantile for quantile in _EXPONENTIAL))
 
 
