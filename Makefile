@@ -51,8 +51,8 @@ test-all: test test-faults test-teardown ## Everything there is.
 
 bench-planner: ## The planner's accuracy, speed and memory (build/bench/planner.json); DATA=folder of the measurements.
 	@bash tests/setup.sh bench
-	PYTHONPATH=operator:. $(BENCH) accuracy $(if $(DATA),--data $(DATA))
-	PYTHONPATH=operator:. $(BENCH) speed
+	$(BENCH) accuracy $(if $(DATA),--data $(DATA))
+	$(BENCH) speed
 
 lint: ## ruff and the import contracts.
 	$(PYTHON) -m ruff check .

@@ -7,16 +7,9 @@ import json
 import sys
 from pathlib import Path
 
-import numpy as np
-
-from tests.bench.planner.accuracy import accuracy, inner_spreads
-from tests.bench.planner.condense import condense
-from tests.bench.planner.fit import coefficients_of, fit
-from tests.bench.planner.measured import read_rows, serving
 from tests.bench.planner.predict_file import predict_file
 from tests.bench.planner.report import Result, markdown, write
 from tests.bench.planner.speed import speed
-from tests.bench.planner.static import far_spreads, fit_static, static, static_accuracy
 
 _ROOT = Path(__file__).resolve().parents[3]
 _SHIPPED = _ROOT / "operator/trimtab/plan/performance/data"
@@ -36,6 +29,8 @@ def main(arguments: list[str] | None = None) -> int:
         case "fit":
             _fit(_present(options.data))
         case "condense":
+            from tests.bench.planner.condense import condense  # pyarrow, of the extra `bench`
+
             size = condense(options.kernels, _SHIPPED / "kernels.npz")
             print(f"kernels.npz: {size} bytes")
     return 0
@@ -67,12 +62,26 @@ def _present(data: Path) -> Path:
 
 
 def _accuracy(data: Path) -> list[Result]:
-    found = accuracy(serving(_present(data) / _SERVING), lambda text: print(text, file=sys.stderr))
-    return found + static_accuracy(read_rows(data / _STATIC), coefficients_of(fit(serving(data / _SERVING))))
+    # scipy, of the extra `bench`, which `predict` does without.
+    from tests.bench.planner.accuracy import accuracy
+    from tests.bench.planner.fit import coefficients_of, fit
+    from tests.bench.planner.measured import read_rows, serving
+    from tests.bench.planner.static import static_accuracy
+
+    measured = serving(_present(data) / _SERVING)
+    found = accuracy(measured, lambda text: print(text, file=sys.stderr))
+    return found + static_accuracy(read_rows(data / _STATIC), coefficients_of(fit(measured)))
 
 
 def _fit(data: Path) -> None:
     """On all groups; intervals from the errors on each group of a fit on the others."""
+    import numpy as np
+
+    from tests.bench.planner.accuracy import inner_spreads
+    from tests.bench.planner.fit import coefficients_of, fit
+    from tests.bench.planner.measured import read_rows, serving
+    from tests.bench.planner.static import far_spreads, fit_static, static
+
     measured = serving(data / _SERVING)
     z = fit(measured)
     batches = static(read_rows(data / _STATIC))
@@ -87,9 +96,7 @@ def _rounded(value: object) -> object:
     """Four significant digits: what the data supports."""
     if isinstance(value, dict):
         return {name: _rounded(part) for name, part in value.items()}
-    return (
-        float(np.format_float_positional(value, precision=4, fractional=False)) if isinstance(value, float) else value
-    )
+    return float(f"{value:.4g}") if isinstance(value, float) else value
 
 
 def _report(found: list[Result], out: Path) -> int:
