@@ -198,24 +198,33 @@ def _moe(kernels: Path, gpu: str, hardware: Hardware) -> Mapping[str, NDArray[An
         rows = _pick(rows, keep)
         if not len(rows["topk"]):
             continue
-        shape = ("hidden_size", "inter_size", "num_experts", "topk", "moe_tp_size", "moe_ep_size")
-        rows = cells.fastest(rows, (*shape, "distribution", "num_tokens"), "latency_us")
-        keys, index = np.unique(np.stack([rows[c] for c in shape], 1), axis=0, return_inverse=True)
-        kind, curves = FORMATS[name], []
-        for number, key in enumerate(keys):
-            own = _pick(rows, index.ravel() == number)
-            every = np.unique(own["num_tokens"])
-            times = np.array([np.exp(np.mean(np.log(own["latency_us"][own["num_tokens"] == t]))) for t in every])
-            base = roofline.experts_us(
-                np.array(TOKENS, float), hidden=key[0], inter=key[1], experts=key[2], topk=key[3], tp=key[4],
-                ep=key[5], weight=kind.weight, activation=kind.activation, flops=peak_of(name, hardware),
-                bandwidth=hardware.bandwidth,
-            )  # fmt: skip
-            curve = np.exp(np.interp(np.log(TOKENS), np.log(every), np.log(times)))
-            curves.append(np.log(curve / base))
-        found[f"moe/{gpu}/{name}/shapes"] = keys.astype(np.int32)
-        found[f"moe/{gpu}/{name}/curves"] = np.array(curves).astype(np.float16)
+        for engine in ("", *ENGINES[1:]):
+            own = rows if not engine else _pick(rows, rows["engine"] == engine)
+            if len(own["topk"]):
+                shapes, curves = _moe_curves(own, name, hardware)
+                key = f"moe/{gpu}/{name}/{engine or 'best'}"
+                found[f"{key}/shapes"], found[f"{key}/curves"] = shapes, curves
     return found
+
+
+def _moe_curves(rows: Columns, form: str, hardware: Hardware) -> tuple[NDArray[np.int32], NDArray[np.float16]]:
+    """One row per shape: the shape, and the logarithm of measured over roofline time at TOKENS."""
+    shape = ("hidden_size", "inter_size", "num_experts", "topk", "moe_tp_size", "moe_ep_size")
+    rows = cells.fastest(rows, (*shape, "distribution", "num_tokens"), "latency_us")
+    keys, index = np.unique(np.stack([rows[c] for c in shape], 1), axis=0, return_inverse=True)
+    kind, curves = FORMATS[form], []
+    for number, key in enumerate(keys):
+        own = _pick(rows, index.ravel() == number)
+        every = np.unique(own["num_tokens"])
+        times = np.array([np.exp(np.mean(np.log(own["latency_us"][own["num_tokens"] == t]))) for t in every])
+        base = roofline.experts_us(
+            np.array(TOKENS, float), hidden=key[0], inter=key[1], experts=key[2], topk=key[3], tp=key[4],
+            ep=key[5], weight=kind.weight, activation=kind.activation, flops=peak_of(form, hardware),
+            bandwidth=hardware.bandwidth,
+        )  # fmt: skip
+        curve = np.exp(np.interp(np.log(TOKENS), np.log(every), np.log(times)))
+        curves.append(np.log(curve / base))
+    return keys.astype(np.int32), np.array(curves).astype(np.float16)
 
 
 def _collectives(kernels: Path, gpu: str) -> Mapping[str, NDArray[Any]]:

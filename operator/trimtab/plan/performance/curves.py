@@ -73,7 +73,7 @@ def linears(shape: ModelShape, device: Device, engine: str, layout: Layout, weig
     mixtures = [block for block in shape.blocks if isinstance(block.feed_forward, Experts)]
     routed = np.zeros_like(tokens)
     for block in mixtures:
-        routed = routed + block.count * _experts(block, shape, hardware, layout, experts, tokens)
+        routed = routed + block.count * _experts(block, shape, hardware, engine, layout, experts)
     return Linears(
         gemm=gemm,
         experts=routed,
@@ -85,12 +85,12 @@ def linears(shape: ModelShape, device: Device, engine: str, layout: Layout, weig
     )
 
 
-def _experts(block: Block, shape: ModelShape, hardware: Hardware, layout: Layout, form: str, tokens: Floats) -> Floats:
-    layer = block.feed_forward
+def _experts(block: Block, shape: ModelShape, hardware: Hardware, engine: str, layout: Layout, form: str) -> Floats:
+    layer, tokens = block.feed_forward, token_grid()
     assert isinstance(layer, Experts)
     return kernels.experts(
         hardware, form, tokens * layout.data, hidden=shape.hidden, inter=layer.intermediate, count=layer.experts,
-        topk=layer.topk, tp=layout.expert_tensor, ep=layout.expert, gated=layer.gated,
+        topk=layer.topk, tp=layout.expert_tensor, ep=layout.expert, gated=layer.gated, engine=engine,
     )  # fmt: skip
 
 

@@ -110,18 +110,19 @@ def latent_prefill(hardware: Hardware, heads: int, tokens: Floats) -> Floats:
 
 def experts(
     hardware: Hardware, form: str, tokens: Floats, *, hidden: int, inter: int, count: int, topk: int, tp: int, ep: int,
-    gated: bool = True,
+    gated: bool = True, engine: str = "best",
 ) -> Floats:  # fmt: skip
     """The experts of one layer on one GPU of tp * ep, for `tokens` that enter the group; routing skewed as measured.
 
     Ratios come from the measured layer that is alike; others are mixed by their distance in the logarithms of hidden
-    size, width per GPU, experts per GPU, share of experts per token, and GPUs.
+    size, width per GPU, experts per GPU, share of experts per token, and GPUs. `engine`: whose kernels; `best` is the
+    fastest of all, and what counts where the engine's own were not measured.
     """
     form = runs_as(form, hardware)
     kind = FORMATS[form]
-    key = _key("moe", hardware.measured, form, "/shapes")
-    shapes = table(key)
-    curves = table(key.removesuffix("shapes") + "curves")
+    key = _key("moe", hardware.measured, form, "/best/shapes").removesuffix("/best/shapes")
+    key += f"/{engine}" if has(f"{key}/{engine}/shapes") else "/best"
+    shapes, curves = table(f"{key}/shapes"), table(f"{key}/curves")
     wanted = _features(np.array([[hidden, inter, count, topk, tp, ep]], np.float64))
     distance = np.sqrt(np.sum(np.square(_features(shapes) - wanted), axis=1))
     nearest = np.argsort(distance, kind="stable")[:4]
