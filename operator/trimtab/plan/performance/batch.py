@@ -13,7 +13,7 @@ from trimtab.plan.memory import MemoryModel, limits_of
 from trimtab.plan.memory.limits import Limits
 from trimtab.plan.performance.coefficients import ENGINES
 from trimtab.plan.performance.curves import Attentions, Linears, attentions, linears
-from trimtab.plan.performance.engines import early, synchronous, unfused
+from trimtab.plan.performance.engines import early, overlapped, synchronous, unfused
 from trimtab.plan.performance.hardware import hardware_of
 from trimtab.plan.performance.roofline import Floats
 from trimtab.plan.performance.stack import Index
@@ -37,6 +37,7 @@ class Variant:
     engine: int
     old: bool  # fuses less
     waits: bool  # schedules between steps
+    lean: bool  # known to schedule during them
     early: bool
     plain_fp8: bool
     nvfp4: bool
@@ -118,6 +119,7 @@ def _variant(point: ServingPoint) -> Variant:
         engine=ENGINES.index(point.engine) if point.engine in ENGINES else 0,
         old=unfused(point.engine, point.version),
         waits=synchronous(point.engine, point.version),
+        lean=point.engine == "vllm" and overlapped(point.engine, point.version),
         early=early(point.engine, point.version),
         plain_fp8=point.weights == "fp8",
         nvfp4=point.weights == "nvfp4",

@@ -93,8 +93,13 @@ class Steps:
         tokens = own * (1.0 + self.batch.drafted)
         gpu = self.curves.linear_ms(tokens) + self.curves.head_ms(tokens) + self.curves.decode_ms(own, context)
         gpu = gpu + self.overhead + self.per_sequence * sequences + self._draft(own)
-        host = self.coefficients.shared.host_step + self.engine("host") * sequences
+        host = self.coefficients.shared.host_step + self._host * sequences
         return np.asarray(np.cbrt(gpu**3 + host**3))
+
+    @cached_property
+    def _host(self) -> Floats:
+        lean = self.batch.each("lean")
+        return self.engine("host") * (1.0 - lean + lean * self.coefficients.shared.lean_host)
 
     def _draft(self, own: Floats) -> Floats:
         if not self.batch.drafted.any():
@@ -127,7 +132,7 @@ class Steps:
             self.batch.cached > 0, self.curves.prefill_ms(whole * self.batch.cached), 0.0
         )
         gpu = linear + np.maximum(attention, 0.0) + shared.prefill_step
-        host = shared.prefill_launch * self.batch.each("launched") * self.chunks
+        host = self.engine("launch") * self.batch.each("launched") * self.chunks
         return np.asarray(np.cbrt(gpu**3 + host**3))
 
     @cached_property
