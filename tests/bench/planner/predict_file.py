@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tests.bench.planner.measured import read_rows
-from tests.bench.planner.points import Case, case_of
+from tests.bench.planner.points import case_of, number
 from trimtab.plan.performance.coefficients import Coefficients
 from trimtab.plan.performance.forecast import Forecast, forecast
 
@@ -43,7 +43,9 @@ def _answer(
         found = forecast([case.point], [case.traffic], coefficients=coefficients)
     except (ValueError, KeyError, TypeError, OSError, ArithmeticError) as problem:
         return dict.fromkeys(COLUMNS, "") | {"row_id": name, "reason": f"{problem}" or type(problem).__name__}
-    return {"row_id": name} | _figures(case, found) | {"reason": ""}
+    # Per GPU as the file counts GPUs, so that its rows compare with each other.
+    gpus = number(row, "num_gpus", float(found.gpus[0]))
+    return {"row_id": name} | _figures(found, gpus) | {"reason": ""}
 
 
 def _config_of(row: Mapping[str, str], configs: Mapping[str, Path]) -> Mapping[str, object] | None:
@@ -58,12 +60,12 @@ def _config_of(row: Mapping[str, str], configs: Mapping[str, Path]) -> Mapping[s
     return dict(json.loads(path.read_text(encoding="utf-8")))
 
 
-def _figures(case: Case, found: Forecast) -> dict[str, str]:
+def _figures(found: Forecast, gpus: float) -> dict[str, str]:
     values: Sequence[tuple[str, float]] = (
         ("ttft_ms", found.ttft.mean[0]),
         ("tpot_ms", found.tpot[0]),
         ("ttft_upper_ms", found.ttft_range.upper[0]),
         ("tpot_upper_ms", found.tpot_range.upper[0]),
-        ("out_tok_s_per_gpu", found.output_tokens[0] / found.gpus[0]),
+        ("out_tok_s_per_gpu", found.output_tokens[0] / gpus),
     )
     return {name: f"{value:.4f}" for name, value in values}

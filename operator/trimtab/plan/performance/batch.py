@@ -40,6 +40,7 @@ class Variant:
     lean: bool  # known to schedule during them
     early: bool
     plain_fp8: bool
+    quantizations: float  # of activations per step, as kernels of their own
     nvfp4: bool
     rocm: bool
 
@@ -122,6 +123,7 @@ def _variant(point: ServingPoint) -> Variant:
         lean=point.engine == "vllm" and overlapped(point.engine, point.version),
         early=early(point.engine, point.version),
         plain_fp8=point.weights == "fp8",
+        quantizations=_quantizations(point),
         nvfp4=point.weights == "nvfp4",
         rocm=point.device.gpu is not None and point.device.gpu.source.startswith("AMD"),
     )
@@ -133,6 +135,16 @@ def kind_of(point: ServingPoint) -> str:
         return "far"
     mixture = any(isinstance(block.feed_forward, Experts) for block in point.model.blocks)
     return "moe" if mixture else "dense"
+
+
+def _quantizations(point: ServingPoint) -> float:
+    """vLLM's for fp8_block: before each matrix, and before each of the two of an expert layer."""
+    if point.engine != "vllm":
+        return 0.0
+    layers = [isinstance(block.feed_forward, Experts) for block in point.model.blocks for _ in range(block.count)]
+    dense = 4.0 * len(layers) - 2.0 * sum(layers) if point.weights == "fp8_block" else 0.0
+    routed = 2.0 * sum(layers) if (point.experts or point.weights) == "fp8_block" else 0.0
+    return dense + routed
 
 
 def _launched(shape: ModelShape) -> float:

@@ -54,6 +54,7 @@ class Shared:
     prefill_gemm: float = 1.08
     nvfp4: float = 1.1
     fused: float = 0.002  # per fp8 matrix: quantization that the tables hold and engines fuse into other kernels
+    block_quantized: float = 0.0025  # per fp8_block matrix in vLLM, which quantizes activations by a kernel of its own
     unfused: float = 0.0025  # per layer, in versions that fuse less
     synchronous: float = 1.2  # per step, in versions that schedule between steps instead of during them
     synchronous_sequence: float = 0.012

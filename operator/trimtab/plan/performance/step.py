@@ -75,7 +75,8 @@ class Steps:
         eager = np.where(self.batch.eager, _EAGER_PER_LAYER * layers, 0.0)
         gaps = self.engine("layer") * layers + shared.unfused * layers * old
         waits = shared.synchronous * self.batch.each("waits") + shared.early_step * self.batch.each("early")
-        total: Floats = self.engine("step") + gaps - fused * launches + waits + eager
+        blocks = shared.block_quantized * self.batch.each("quantizations")
+        total: Floats = self.engine("step") + gaps - fused * launches + blocks + waits + eager
         return total
 
     @cached_property
