@@ -18,7 +18,7 @@ COLUMNS = ("row_id", "ttft_ms", "tpot_ms", "ttft_upper_ms", "tpot_upper_ms", "ou
 def predict_file(source: Path, target: Path, coefficients: Coefficients | None = None) -> tuple[int, int]:
     """Writes one row per row; returns (answered, not answered). A row without an answer has a reason."""
     configs = _configs(source)
-    answers = [_answer(number, row, configs, coefficients) for number, row in enumerate(read_rows(source))]
+    answers = [_answer(index, row, configs, coefficients) for index, row in enumerate(read_rows(source))]
     target.parent.mkdir(parents=True, exist_ok=True)
     with target.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, COLUMNS)
@@ -35,9 +35,9 @@ def _configs(source: Path) -> Mapping[str, Path]:
 
 
 def _answer(
-    number: int, row: Mapping[str, str], configs: Mapping[str, Path], coefficients: Coefficients | None
+    index: int, row: Mapping[str, str], configs: Mapping[str, Path], coefficients: Coefficients | None
 ) -> dict[str, str]:
-    name = row.get("row_id") or str(number)
+    name = row.get("row_id") or str(index)
     try:
         case = case_of(row, _config_of(row, configs))
         found = forecast([case.point], [case.traffic], coefficients=coefficients)
