@@ -17,6 +17,8 @@ from trimtab.plan.performance.roofline import Floats
 from trimtab.plan.performance.tables import ENGINES, at, bilinear, has, table, token_grid
 
 _MICRO: Final = 1e6
+# A processor has no kernels to launch: its times are a roofline's, at 80 % of the rates that were measured or given.
+_PROCESSOR: Final = 0.22
 # Which measured format's efficiency stands for one that no table of the GPU holds.
 _ALIKE: Final = {
     "mxfp4": "int4_wo", "mxfp4_mxfp8": "fp8_block", "nvfp4": "fp8", "fp8_block": "fp8", "int4_wo": "int8_wo",
@@ -39,7 +41,7 @@ def gemm(hardware: Hardware, form: str, n: Floats, k: Floats) -> Floats:
     kind, flops = FORMATS[form], peak_of(form, hardware)
     side = np.log(table("n"))
     cube = table(_key("gemm", hardware.measured, form))
-    ratio = bilinear(cube, at(side, np.log(n)), at(side, np.log(k)))
+    ratio = bilinear(cube, at(side, np.log(n)), at(side, np.log(k))) if not hardware.cpu else np.float64(_PROCESSOR)
     m = token_grid()[:, None]
     base = roofline.gemm_us(
         m, n[None, :], k[None, :], weight=kind.weight, activation=kind.activation, flops=flops,
@@ -60,7 +62,8 @@ def decode_attention(
     plane = table(key)[:, :, int(np.digitize(group, (2.0, 6.0, 12.0)))]
     units, lengths = np.broadcast_arrays(np.log2(np.maximum(batch * kv_heads, 1.0)), np.log2(np.maximum(context, 2.0)))
     steps = np.arange(17.0)
-    ratio = bilinear(plane, at(steps[:14], units), at(steps, lengths - 1.0))
+    measured = bilinear(plane, at(steps[:14], units), at(steps, lengths - 1.0))
+    ratio = np.float64(_PROCESSOR) if hardware.cpu else measured
     size = 2.0 if cache == "bf16" else 1.0
     base = roofline.decode_attention_us(
         batch, context, float(kv_heads), float(group), head_dim=head_dim, cache=size,
@@ -79,7 +82,7 @@ def prefill_attention(hardware: Hardware, head_dim: int, q_heads: int, tokens: F
     seen = np.minimum(tokens, window) if window else tokens
     pairs = seen * (seen + 1.0) / 2.0 + (tokens - seen) * seen
     base = roofline.prefill_attention_us(pairs, float(q_heads), head_dim=head_dim, flops=hardware.bf16)
-    return base * np.exp(_prefill_ratio(key, float(q_heads), tokens))
+    return base * np.exp(_PROCESSOR if hardware.cpu else _prefill_ratio(key, float(q_heads), tokens))
 
 
 def _prefill_ratio(key: str, q_heads: float, tokens: Floats) -> Floats:
