@@ -10,6 +10,8 @@ from typing import Final
 
 import numpy as np
 
+from trimtab.catalogue.gpus import GPUS
+from trimtab.plan.memory.formats import KV_CACHE
 from trimtab.plan.performance import roofline
 from trimtab.plan.performance.formats import FORMATS, peak_of, runs_as
 from trimtab.plan.performance.hardware import Hardware
@@ -64,7 +66,7 @@ def decode_attention(
     steps = np.arange(17.0)
     measured = bilinear(plane, at(steps[:14], units), at(steps, lengths - 1.0))
     ratio = np.float64(_PROCESSOR) if hardware.cpu else measured
-    size = 2.0 if cache == "bf16" else 1.0
+    size = float(KV_CACHE[cache])
     base = roofline.decode_attention_us(
         batch, context, float(kv_heads), float(group), head_dim=head_dim, cache=size,
         hw=(hardware.bf16, hardware.bandwidth),
@@ -98,7 +100,7 @@ def latent_decode(hardware: Hardware, cache: str, heads: int, batch: Floats, con
     plane = cube[low] * (1.0 - weight) + cube[low + 1] * weight
     units, lengths = np.broadcast_arrays(np.log2(np.maximum(batch, 1.0)), np.log2(np.maximum(context, 2.0)))
     ratio = bilinear(plane, at(np.arange(11.0), units), at(np.arange(17.0), lengths - 1.0))
-    size = 2.0 if cache == "bf16" else 1.0
+    size = float(KV_CACHE[cache])
     hw = (hardware.bf16, hardware.bandwidth)
     base = roofline.latent_decode_us(batch, context, float(heads), cache=size, hw=hw)
     return np.maximum(base * np.exp(ratio), _MICRO * batch * context * 576.0 * size / hardware.bandwidth)
@@ -174,16 +176,6 @@ def _column(gpus: int) -> int:
     return 0 if gpus <= 2 else 1 if gpus <= 4 else 2
 
 
-_LINK: Final = {
-    "A100-SXM": 300e9,
-    "L40S": 32e9,
-    "H100-SXM": 450e9,
-    "H200-SXM": 450e9,
-    "B200-SXM": 900e9,
-    "GB200": 900e9,
-}
-
-
 def _linked(hardware: Hardware) -> str:
     """The measured GPU whose link is alike: boards on PCIe resemble L40S whatever their cores are."""
     return hardware.measured if hardware.link > 100e9 and hardware.measured != "L40S" else "L40S"
@@ -193,7 +185,7 @@ def _over_link(hardware: Hardware, gpus: int, curve: Floats, size: Floats, *, ho
     sizes = table("messages")
     measured = np.exp(np.interp(np.log(np.maximum(size, sizes[0])), np.log(sizes), curve))
     startup = np.exp(curve[0])
-    scale = _LINK[_linked(hardware)] / hardware.link
+    scale = GPUS[_linked(hardware)].link_bandwidth / hardware.link
     inside = startup + np.maximum(measured - startup, 0.0) * scale
     if gpus <= 8:
         return np.asarray(inside)
