@@ -52,9 +52,9 @@ def test_quantiles_count_weights() -> None:
 
 
 def test_a_group_with_many_rows_does_not_rule_the_widths() -> None:
-    groups = np.array(["large"] * 100 + ["small"] * 4)
-    errors = np.r_[np.zeros(100), np.full(4, 0.5)]
-    found = spreads(np.array(["dense"] * 104), groups, {"tpot": errors})
+    groups = np.array(["large"] * 200 + ["small"] * 4)
+    errors = np.r_[np.zeros(200), np.full(4, 0.5)]
+    found = spreads(np.array(["dense"] * 204), groups, {"tpot": errors})
     assert found["dense/tpot"].high == 0.5 and found["dense/tpot"].upper == 0.0
 
 

@@ -85,9 +85,7 @@ class Coefficients:
     """Everything fitted. `spreads`: by kind of point and metric, as `dense/tpot`."""
 
     shared: Shared = Shared()
-    engines: Mapping[str, EngineCoefficients] = field(
-        default_factory=lambda: {e: EngineCoefficients() for e in ENGINES}
-    )
+    engines: Mapping[str, EngineCoefficients] = field(default_factory=lambda: dict(PRIORS))
     spreads: Mapping[str, Spread] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
