@@ -36,7 +36,7 @@ OWN: Final = {"layer": 0.10, "host": 0.4, "interference": 0.04, "first": 0.6, "b
 
 _TPOT_WIDTH: Final = 0.07
 _TTFT_WIDTH: Final = 0.25
-_TTFT_WEIGHT: Final = 0.3
+_TTFT_WEIGHT: Final = 0.15
 _FREEDOM: Final = 3.0
 _GROUP_POWER: Final = 0.25
 _INDEPENDENT: Final = 20.0
