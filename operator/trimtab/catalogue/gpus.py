@@ -147,6 +147,19 @@ _ROWS: tuple[Gpu, ...] = (
         node=4,
         linked=72,
     ),
+    _row(
+        "GB300",
+        268,
+        8000,
+        (2500, 5000, 165, 15000),
+        103,
+        f"{_NVIDIA} GB300 NVL72",
+        link_gb=900,
+        l2_mib=126,
+        watts=1400,
+        node=4,
+        linked=72,
+    ),
     # The power is that of GPU, CPU and memory together.
     _row("GH200", 96, 4000, _HOPPER, 90, f"{_NVIDIA} GH200", link_gb=450, l2_mib=50, watts=1000, node=1),
     _row(
@@ -162,6 +175,7 @@ _ROWS: tuple[Gpu, ...] = (
     ),
     _row("H100-PCIe", 80, 2000, (756, 1513, 1513, None), 90, f"{_NVIDIA} H100", link_gb=_PCIE_5, l2_mib=50, watts=350),
     _row("H100-SXM", 80, 3350, _HOPPER, 90, f"{_NVIDIA} H100", link_gb=450, l2_mib=50, watts=700),
+    _row("H20", 96, 4000, (148, 296, 296, None), 90, f"{_NVIDIA} H20", link_gb=450, l2_mib=60, watts=400),
     _row("H200-SXM", 141, 4800, _HOPPER, 90, f"{_NVIDIA} H200", link_gb=450, l2_mib=50, watts=700),
     _row(
         "L4", 24, 300, (121, 242.5, 242.5, None), 89, f"{_NVIDIA} L4", link_gb=_PCIE_4, l2_mib=48, watts=72, gddr=True
@@ -192,6 +206,17 @@ _ROWS: tuple[Gpu, ...] = (
     ),
     _row("MI300X", 192, 5300, _MI300, 0, "AMD data sheet Instinct MI300X", link_gb=448, l2_mib=256, watts=750),
     _row("MI325X", 256, 6000, _MI300, 0, "AMD data sheet Instinct MI325X", link_gb=448, l2_mib=256, watts=1000),
+    _row(
+        "MI355X",
+        288,
+        8000,
+        (2516.6, 5033.2, 5033.2, 10066.3),
+        0,
+        "AMD data sheet Instinct MI355X",
+        link_gb=537,
+        l2_mib=256,
+        watts=1400,
+    ),
     _row("T4", 16, 320, (None, None, 130, None), 75, f"{_NVIDIA} T4", link_gb=_PCIE_3, l2_mib=4, watts=70, gddr=True),
     _row("V100-SXM2", 32, 900, (None, None, None, None), 70, f"{_NVIDIA} V100", link_gb=150, l2_mib=6, watts=300),
 )

@@ -25,17 +25,18 @@ from trimtab.plan.performance.roofline import Floats
 SHARED: Final = {
     "gemm": 0.03, "experts": 0.06, "exchange": 0.06, "attention": 0.06, "prefill_attention": 0.06,
     "prefill_gemm": 0.06, "nvfp4": 0.07, "fused": 0.4, "unfused": 0.4, "synchronous": 0.3, "synchronous_sequence": 0.3,
-    "host_step": 0.4, "prefill_step": 0.3, "prefill_launch": 0.4,
+    "host_step": 0.4, "prefill_step": 0.3, "lean_host": 0.3,
     "first_share": 0.4, "clump": 0.3, "lockstep": 0.3, "lockstep_tokens": 0.2,
 }  # fmt: skip
 COMMON: Final = {
     "step": 0.3, "layer": 0.3, "sequence": 0.3, "host": 0.4, "interference": 0.05, "first": 0.5, "burst": 0.25,
+    "launch": 0.4,
 }  # fmt: skip
-OWN: Final = {"layer": 0.10, "host": 0.4, "interference": 0.04, "first": 0.6, "burst": 0.2}
+OWN: Final = {"layer": 0.10, "host": 0.4, "interference": 0.04, "first": 0.6, "burst": 0.2, "launch": 0.3}
 
 _TPOT_WIDTH: Final = 0.07
 _TTFT_WIDTH: Final = 0.25
-_TTFT_WEIGHT: Final = 0.3
+_TTFT_WEIGHT: Final = 0.15
 _FREEDOM: Final = 3.0
 _GROUP_POWER: Final = 0.25
 _INDEPENDENT: Final = 20.0

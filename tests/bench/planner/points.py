@@ -122,6 +122,9 @@ def layout_of(row: Row) -> Layout:
     """tp counts the GPUs that attention is split over; attention DP multiplies them where num_gpus says so."""
     tensor, pipeline, data, expert = (max(1, int(number(row, name, 1))) for name in ("tp", "pp", "attn_dp", "moe_ep"))
     gpus = int(number(row, "num_gpus", tensor * pipeline))
+    if 1 < tensor == data and expert == tensor * data:
+        # A known defect of such files: tensor parallelism with expert parallelism over the same GPUs, written twice.
+        return Layout(tensor=tensor, pipeline=pipeline, expert=tensor)
     if tensor * pipeline * data > gpus and data > 1:
         tensor = max(1, gpus // (data * pipeline))  # tp was given as the size of the whole group
     return Layout(tensor=tensor, pipeline=pipeline, data=data, expert=max(1, min(expert, tensor * data)))

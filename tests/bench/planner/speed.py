@@ -27,7 +27,11 @@ forecast(points, traffic)
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 print(resident() - bare, peak - bare)
 """
-_IMPORT = "import tests.bench; from time import perf_counter as t; s = t(); import trimtab.plan.performance; print(1e3 * (t() - s))"
+_IMPORT = """
+import tests.bench
+from time import perf_counter as t
+s = t(); import trimtab.plan.performance; print(1e3 * (t() - s))
+"""
 
 
 def configurations() -> tuple[list[ServingPoint], list[Traffic]]:

@@ -15,7 +15,7 @@ from trimtab.plan.performance.roofline import Floats
 _LOW: Final = 0.05
 _HIGH: Final = 0.95
 # The part of the points for which the bound that an SLO is held against is to hold.
-UPPER: Final = 0.8
+UPPER: Final = 0.85
 # A group with many rows counts by this power of them: rows of a group share their errors.
 _POWER: Final = 0.5
 _LEAST: Final = 30

@@ -13,6 +13,7 @@ from tests.bench.planner.decision import decide
 from tests.bench.planner.measured import Measured, measured
 from tests.bench.planner.report import markdown, results, write
 from tests.bench.planner.spreads import quantile, spreads
+from trimtab.plan.performance.coefficients import Coefficients, from_json, shipped
 
 
 def three_sizes() -> Measured:
@@ -51,9 +52,9 @@ def test_quantiles_count_weights() -> None:
 
 
 def test_a_group_with_many_rows_does_not_rule_the_widths() -> None:
-    groups = np.array(["large"] * 100 + ["small"] * 4)
-    errors = np.r_[np.zeros(100), np.full(4, 0.5)]
-    found = spreads(np.array(["dense"] * 104), groups, {"tpot": errors})
+    groups = np.array(["large"] * 200 + ["small"] * 4)
+    errors = np.r_[np.zeros(200), np.full(4, 0.5)]
+    found = spreads(np.array(["dense"] * 204), groups, {"tpot": errors})
     assert found["dense/tpot"].high == 0.5 and found["dense/tpot"].upper == 0.0
 
 
@@ -76,3 +77,19 @@ def test_results_are_kept_beside_those_of_other_parts(tmp_path: Path) -> None:
     rows = json.loads(out.read_text(encoding="utf-8"))
     assert [(row["name"], row["ok"]) for row in rows] == [("a", False), ("b", False)]
     assert "| a | 3 ms | 0 to 2 ms | no |" in markdown(results(("a", 3.0, "ms", (0.0, 2.0))))
+
+
+def test_without_data_the_coefficients_are_their_priors() -> None:
+    pytest.importorskip("scipy", reason="of the extra `bench`")
+    from tests.bench.planner.fit import coefficients_of, widths
+
+    assert coefficients_of(np.zeros(len(widths()))) == Coefficients()
+    moved = coefficients_of(np.ones(len(widths())))
+    assert moved.shared.gemm > 1.0 and moved.engines["vllm"].layer > Coefficients().engines["vllm"].layer
+
+
+def test_the_shipped_coefficients_have_widths_for_every_kind_of_point() -> None:
+    found = shipped()
+    assert set(found.spreads) == {f"{kind}/{metric}" for kind in ("dense", "moe", "far") for metric in ("tpot", "ttft")}
+    assert all(spread.low <= 0 <= spread.upper <= spread.high for spread in found.spreads.values())
+    assert from_json(json.loads(json.dumps(found.as_json()))) == found

@@ -86,6 +86,7 @@ def test_measured_columns_are_not_read(tmp_path: Path) -> None:
         ({"tp": "8", "attn_dp": "8", "num_gpus": "8", "moe_ep": "8"}, 1, 8, 8),
         ({"tp": "1", "attn_dp": "8", "num_gpus": "8", "moe_ep": "8"}, 1, 8, 8),
         ({"tp": "4", "attn_dp": "", "moe_ep": "1"}, 4, 1, 1),
+        ({"tp": "4", "attn_dp": "4", "moe_ep": "16", "num_gpus": "16"}, 4, 1, 4),
     ],
 )
 def test_attention_data_parallelism_is_read_in_either_notation(

@@ -57,7 +57,7 @@ def test_every_row_names_its_source_and_has_plausible_figures() -> None:
 
 
 def test_links_reach_beyond_the_node_only_in_a_rack() -> None:
-    assert {name for name, gpu in GPUS.items() if gpu.linked_gpus > gpu.gpus_per_node} == {"GB200"}
+    assert {name for name, gpu in GPUS.items() if gpu.linked_gpus > gpu.gpus_per_node} == {"GB200", "GB300"}
 
 
 def test_no_peak_is_below_that_of_a_wider_format() -> None:

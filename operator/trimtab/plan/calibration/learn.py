@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from trimtab.plan.calibration.state import State, describe
 from trimtab.plan.performance.forecast import Correction
@@ -67,15 +68,34 @@ def correction(state: State, point: ServingPoint, traffic: Traffic, metric: str 
 
 def corrections(state: State, points: Sequence[ServingPoint], traffic: Sequence[Traffic]) -> Correction:
     """Of many points, as `forecast` takes them."""
-    rows = [describe(point, t) for point, t in zip(points, traffic, strict=True)]
+    of, rows = _distinct(points, traffic)
     tpot, tpot_sd = _posterior(state, rows, "tpot")
     ttft, ttft_sd = _posterior(state, rows, "ttft")
     return Correction(
-        tpot=np.exp(tpot),
-        ttft=np.exp(ttft),
-        tpot_width=tpot_sd / LEVELS["tpot"].total,
-        ttft_width=ttft_sd / LEVELS["ttft"].total,
+        tpot=np.exp(tpot)[of],
+        ttft=np.exp(ttft)[of],
+        tpot_width=tpot_sd[of] / LEVELS["tpot"].total,
+        ttft_width=ttft_sd[of] / LEVELS["ttft"].total,
     )
+
+
+def _distinct(
+    points: Sequence[ServingPoint], traffic: Sequence[Traffic]
+) -> tuple[NDArray[np.intp], list[dict[str, Any]]]:
+    """What observations are compared by, once for all questions that agree in it, and which of them each has.
+
+    The thousands of configurations of a search differ in limits, which an observation is not compared by.
+    """
+    seen: dict[tuple[object, ...], int] = {}
+    rows: list[dict[str, Any]] = []
+    of = np.empty(len(points), np.intp)
+    for number, (p, t) in enumerate(zip(points, traffic, strict=True)):
+        key = (id(p.model), id(p.device), p.engine, p.weights, p.layout, t.concurrency, t.rate, t.prompt, t.output)
+        found = seen.setdefault(key, len(rows))
+        if found == len(rows):
+            rows.append(describe(p, t))
+        of[number] = found
+    return of, rows
 
 
 def _posterior(state: State, rows: Sequence[dict[str, Any]], metric: str) -> tuple[Floats, Floats]:

@@ -10,7 +10,7 @@ Layers, from below: `kernels` (one kernel, from measured tables or a roofline), 
 """
 
 from trimtab.plan.performance.forecast import Correction, Forecast, Range, forecast
-from trimtab.plan.performance.prediction import Prediction, predict
+from trimtab.plan.performance.prediction import Figure, Prediction, predict
 from trimtab.plan.performance.tails import Latency
 
-__all__ = ["Correction", "Forecast", "Latency", "Prediction", "Range", "forecast", "predict"]
+__all__ = ["Correction", "Figure", "Forecast", "Latency", "Prediction", "Range", "forecast", "predict"]

@@ -13,7 +13,7 @@ from trimtab.plan.memory import MemoryModel, limits_of
 from trimtab.plan.memory.limits import Limits
 from trimtab.plan.performance.coefficients import ENGINES
 from trimtab.plan.performance.curves import Attentions, Linears, attentions, linears
-from trimtab.plan.performance.engines import early, synchronous, unfused
+from trimtab.plan.performance.engines import early, overlapped, synchronous, unfused
 from trimtab.plan.performance.hardware import hardware_of
 from trimtab.plan.performance.roofline import Floats
 from trimtab.plan.performance.stack import Index
@@ -37,8 +37,10 @@ class Variant:
     engine: int
     old: bool  # fuses less
     waits: bool  # schedules between steps
+    lean: bool  # known to schedule during them
     early: bool
     plain_fp8: bool
+    quantizations: float  # of activations per step, as kernels of their own
     nvfp4: bool
     rocm: bool
 
@@ -120,8 +122,10 @@ def _variant(point: ServingPoint) -> Variant:
         engine=ENGINES.index(point.engine) if point.engine in ENGINES else 0,
         old=unfused(point.engine, point.version),
         waits=synchronous(point.engine, point.version),
+        lean=point.engine == "vllm" and overlapped(point.engine, point.version),
         early=early(point.engine, point.version),
         plain_fp8=point.weights == "fp8",
+        quantizations=_quantizations(point),
         nvfp4=point.weights == "nvfp4",
         rocm=point.device.gpu is not None and point.device.gpu.source.startswith("AMD"),
     )
@@ -133,6 +137,16 @@ def kind_of(point: ServingPoint) -> str:
         return "far"
     mixture = any(isinstance(block.feed_forward, Experts) for block in point.model.blocks)
     return "moe" if mixture else "dense"
+
+
+def _quantizations(point: ServingPoint) -> float:
+    """vLLM's for fp8_block: before each matrix, and before each of the two of an expert layer."""
+    if point.engine != "vllm":
+        return 0.0
+    layers = [isinstance(block.feed_forward, Experts) for block in point.model.blocks for _ in range(block.count)]
+    dense = 4.0 * len(layers) - 2.0 * sum(layers) if point.weights == "fp8_block" else 0.0
+    routed = 2.0 * sum(layers) if (point.experts or point.weights) == "fp8_block" else 0.0
+    return dense + routed
 
 
 def _launched(shape: ModelShape) -> float:

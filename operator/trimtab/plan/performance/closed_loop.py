@@ -84,7 +84,8 @@ def closed_loop(steps: Steps, clients: Floats, most: Floats, queueing: Floats | 
     output = batch.output / steps.tokens_per_step  # decode steps of a request
     share, own = _together(steps, running) if queueing is None else _apart(steps, queueing)
     first = steps.engine("first")
-    blocking = steps.engine("interference") * (running - 1.0) * steps.prefill / steps.groups * share
+    blocked = np.maximum(steps.prefill - _mixed(steps, running), 0.1 * steps.prefill)
+    blocking = steps.engine("interference") * (running - 1.0) * blocked / steps.groups * share
     decoding, x = running, steps.decode(running, context)
     step, tau = x, x
     for _ in range(_ITERATIONS):
@@ -104,6 +105,14 @@ def closed_loop(steps: Steps, clients: Floats, most: Floats, queueing: Floats | 
         waiting=np.maximum(clients / running - 1.0, 0.0) * cycle,
         cycle=cycle,
     )
+
+
+def _mixed(steps: Steps, running: Floats) -> Floats:
+    """What a prefill saves by sharing its step with the tokens that decode; SGLang's prefills run alone."""
+    mixes = np.array([v.memory.point.engine != "sglang" for v in steps.batch.variants])[steps.batch.of]
+    tokens = steps.new_tokens / steps.chunks
+    saved = steps.chunks * steps.curves.shared_ms(tokens, np.maximum(running / steps.groups, 1.0))
+    return np.where(mixes & steps.batch.chunked, saved, 0.0)
 
 
 def _apart(steps: Steps, queueing: Floats) -> tuple[Floats, Floats]:

@@ -28,12 +28,17 @@ class EngineCoefficients:
     interference: float = 1.03  # of a prefill's time, what the others wait
     first: float = 20.0  # of a request outside of the model: HTTP, tokenizer, scheduling
     burst: float = 0.06  # prefills that one waits for, per running request
+    launch: float = 0.25  # per layer and kind of kernel that the host launches in a prefill, which has no graph
 
 
 # What is known without any fit. SGLang's recipes let it look for new requests every ten steps or more
-# (`--scheduler-recv-interval`).
+# (`--scheduler-recv-interval`); vLLM compiles whole pieces of a layer into few kernels.
 PRIORS: Final = MappingProxyType(
-    {"vllm": EngineCoefficients(), "sglang": EngineCoefficients(first=80.0), "trtllm": EngineCoefficients()}
+    {
+        "vllm": EngineCoefficients(launch=0.1),
+        "sglang": EngineCoefficients(first=80.0),
+        "trtllm": EngineCoefficients(),
+    }
 )
 
 
@@ -49,12 +54,13 @@ class Shared:
     prefill_gemm: float = 1.08
     nvfp4: float = 1.1
     fused: float = 0.002  # per fp8 matrix: quantization that the tables hold and engines fuse into other kernels
+    block_quantized: float = 0.0025  # per fp8_block matrix in vLLM, which quantizes activations by a kernel of its own
     unfused: float = 0.0025  # per layer, in versions that fuse less
     synchronous: float = 1.2  # per step, in versions that schedule between steps instead of during them
     synchronous_sequence: float = 0.012
     host_step: float = 1.5
+    lean_host: float = 0.5  # factor on `host` in versions known to plan a step while the GPU works
     prefill_step: float = 2.5
-    prefill_launch: float = 0.25  # per layer and kind of kernel that the host launches, as prefills run without graphs
     first_share: float = 0.3  # of a prefill, waited for beside one's own
     clump: float = 2.0  # prefills, at most, when equal lengths keep requests together
     lockstep: float = 0.3  # of interference, avoided when whole batches prefill together
@@ -79,9 +85,7 @@ class Coefficients:
     """Everything fitted. `spreads`: by kind of point and metric, as `dense/tpot`."""
 
     shared: Shared = Shared()
-    engines: Mapping[str, EngineCoefficients] = field(
-        default_factory=lambda: {e: EngineCoefficients() for e in ENGINES}
-    )
+    engines: Mapping[str, EngineCoefficients] = field(default_factory=lambda: dict(PRIORS))
     spreads: Mapping[str, Spread] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:

@@ -15,6 +15,7 @@ import numpy as np
 
 from trimtab.catalogue.gpus import Device
 from trimtab.catalogue.models.shape import Block, Experts, GroupedQuery, Latent, ModelShape
+from trimtab.plan.memory.formats import KV_CACHE
 from trimtab.plan.performance import kernels
 from trimtab.plan.performance.formats import FORMATS, peak_of, runs_as
 from trimtab.plan.performance.hardware import Hardware, hardware_of
@@ -154,7 +155,7 @@ def _rising(times: Floats, axis: int) -> Floats:
 
 def _attention(block: Block, hardware: Hardware, tensor: int, cache: str) -> tuple[Floats, Floats, Floats]:
     batch, context = SEQUENCES[:, None], CONTEXTS[None, :]
-    size = FORMATS[cache].weight
+    size = float(KV_CACHE[cache])
     match block.attention:
         case GroupedQuery() as own:
             queries, keys = share(own.q_heads, tensor), share(own.kv_heads, tensor)

@@ -23,6 +23,12 @@ def synchronous(engine: str, version: str) -> bool:
     return found is not None and found < _OVERLAPPED.get(engine, (0, 0, 0))
 
 
+def overlapped(engine: str, version: str) -> bool:
+    """Whether the version is known to plan steps while the GPU works."""
+    found = _version(version)
+    return found is not None and found >= _OVERLAPPED.get(engine, (0, 0, 0))
+
+
 def unfused(engine: str, version: str) -> bool:
     """Whether quantization runs as kernels of its own, as in the kernel tables."""
     found = _version(version)

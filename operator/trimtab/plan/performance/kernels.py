@@ -10,6 +10,8 @@ from typing import Final
 
 import numpy as np
 
+from trimtab.catalogue.gpus import GPUS
+from trimtab.plan.memory.formats import KV_CACHE
 from trimtab.plan.performance import roofline
 from trimtab.plan.performance.formats import FORMATS, peak_of, runs_as
 from trimtab.plan.performance.hardware import Hardware
@@ -17,6 +19,8 @@ from trimtab.plan.performance.roofline import Floats
 from trimtab.plan.performance.tables import ENGINES, at, bilinear, has, table, token_grid
 
 _MICRO: Final = 1e6
+# A processor has no kernels to launch: its times are a roofline's, at 80 % of the rates that were measured or given.
+_PROCESSOR: Final = 0.22
 # Which measured format's efficiency stands for one that no table of the GPU holds.
 _ALIKE: Final = {
     "mxfp4": "int4_wo", "mxfp4_mxfp8": "fp8_block", "nvfp4": "fp8", "fp8_block": "fp8", "int4_wo": "int8_wo",
@@ -39,7 +43,7 @@ def gemm(hardware: Hardware, form: str, n: Floats, k: Floats) -> Floats:
     kind, flops = FORMATS[form], peak_of(form, hardware)
     side = np.log(table("n"))
     cube = table(_key("gemm", hardware.measured, form))
-    ratio = bilinear(cube, at(side, np.log(n)), at(side, np.log(k)))
+    ratio = bilinear(cube, at(side, np.log(n)), at(side, np.log(k))) if not hardware.cpu else np.float64(_PROCESSOR)
     m = token_grid()[:, None]
     base = roofline.gemm_us(
         m, n[None, :], k[None, :], weight=kind.weight, activation=kind.activation, flops=flops,
@@ -60,8 +64,9 @@ def decode_attention(
     plane = table(key)[:, :, int(np.digitize(group, (2.0, 6.0, 12.0)))]
     units, lengths = np.broadcast_arrays(np.log2(np.maximum(batch * kv_heads, 1.0)), np.log2(np.maximum(context, 2.0)))
     steps = np.arange(17.0)
-    ratio = bilinear(plane, at(steps[:14], units), at(steps, lengths - 1.0))
-    size = 2.0 if cache == "bf16" else 1.0
+    measured = bilinear(plane, at(steps[:14], units), at(steps, lengths - 1.0))
+    ratio = np.float64(_PROCESSOR) if hardware.cpu else measured
+    size = float(KV_CACHE[cache])
     base = roofline.decode_attention_us(
         batch, context, float(kv_heads), float(group), head_dim=head_dim, cache=size,
         hw=(hardware.bf16, hardware.bandwidth),
@@ -79,7 +84,7 @@ def prefill_attention(hardware: Hardware, head_dim: int, q_heads: int, tokens: F
     seen = np.minimum(tokens, window) if window else tokens
     pairs = seen * (seen + 1.0) / 2.0 + (tokens - seen) * seen
     base = roofline.prefill_attention_us(pairs, float(q_heads), head_dim=head_dim, flops=hardware.bf16)
-    return base * np.exp(_prefill_ratio(key, float(q_heads), tokens))
+    return base * np.exp(_PROCESSOR if hardware.cpu else _prefill_ratio(key, float(q_heads), tokens))
 
 
 def _prefill_ratio(key: str, q_heads: float, tokens: Floats) -> Floats:
@@ -95,7 +100,7 @@ def latent_decode(hardware: Hardware, cache: str, heads: int, batch: Floats, con
     plane = cube[low] * (1.0 - weight) + cube[low + 1] * weight
     units, lengths = np.broadcast_arrays(np.log2(np.maximum(batch, 1.0)), np.log2(np.maximum(context, 2.0)))
     ratio = bilinear(plane, at(np.arange(11.0), units), at(np.arange(17.0), lengths - 1.0))
-    size = 2.0 if cache == "bf16" else 1.0
+    size = float(KV_CACHE[cache])
     hw = (hardware.bf16, hardware.bandwidth)
     base = roofline.latent_decode_us(batch, context, float(heads), cache=size, hw=hw)
     return np.maximum(base * np.exp(ratio), _MICRO * batch * context * 576.0 * size / hardware.bandwidth)
@@ -171,16 +176,6 @@ def _column(gpus: int) -> int:
     return 0 if gpus <= 2 else 1 if gpus <= 4 else 2
 
 
-_LINK: Final = {
-    "A100-SXM": 300e9,
-    "L40S": 32e9,
-    "H100-SXM": 450e9,
-    "H200-SXM": 450e9,
-    "B200-SXM": 900e9,
-    "GB200": 900e9,
-}
-
-
 def _linked(hardware: Hardware) -> str:
     """The measured GPU whose link is alike: boards on PCIe resemble L40S whatever their cores are."""
     return hardware.measured if hardware.link > 100e9 and hardware.measured != "L40S" else "L40S"
@@ -190,7 +185,7 @@ def _over_link(hardware: Hardware, gpus: int, curve: Floats, size: Floats, *, ho
     sizes = table("messages")
     measured = np.exp(np.interp(np.log(np.maximum(size, sizes[0])), np.log(sizes), curve))
     startup = np.exp(curve[0])
-    scale = _LINK[_linked(hardware)] / hardware.link
+    scale = GPUS[_linked(hardware)].link_bandwidth / hardware.link
     inside = startup + np.maximum(measured - startup, 0.0) * scale
     if gpus <= 8:
         return np.asarray(inside)

@@ -33,6 +33,7 @@ class Stack:
     of: Index
     linear: Floats  # (variants, tokens)
     linear_bound: Floats
+    experts: Floats  # the part of `linear` that reads expert weights
     heads: Floats
     decode: Floats  # (variants, sequences, contexts)
     read: Floats
@@ -45,6 +46,12 @@ class Stack:
     def bound_ms(self, tokens: Floats) -> Floats:
         """What weights and operations of that pass take at the peak rates."""
         return _along(self.linear_bound, self.of, token_grid(), tokens)
+
+    def shared_ms(self, tokens: Floats, others: Floats) -> Floats:
+        """What two passes save when they are one: expert weights that both read are read once."""
+        grid = token_grid()
+        one, other, both = (_along(self.experts, self.of, grid, t) for t in (tokens, others, tokens + others))
+        return np.maximum(one + other - both, 0.0)
 
     def head_ms(self, sequences: Floats) -> Floats:
         return _along(self.heads, self.of, token_grid(), sequences)
@@ -87,6 +94,7 @@ def stack(
         of=of,
         linear=np.maximum(linear * on_linear[:, None], floor) / 1e3,
         linear_bound=floor / 1e3,
+        experts=factors.experts * np.stack([v.experts for v in linears]) * on_linear[:, None] / 1e3,
         heads=factors.gemm * np.stack([v.head for v in linears]) / 1e3,
         decode=np.log(planes * np.stack([v.decode for v in attentions])),
         read=np.log(np.maximum(np.stack([v.read for v in attentions]), 1e-6) / 1e3),

@@ -75,7 +75,8 @@ class Steps:
         eager = np.where(self.batch.eager, _EAGER_PER_LAYER * layers, 0.0)
         gaps = self.engine("layer") * layers + shared.unfused * layers * old
         waits = shared.synchronous * self.batch.each("waits") + shared.early_step * self.batch.each("early")
-        total: Floats = self.engine("step") + gaps - fused * launches + waits + eager
+        blocks = shared.block_quantized * self.batch.each("quantizations")
+        total: Floats = self.engine("step") + gaps - fused * launches + blocks + waits + eager
         return total
 
     @cached_property
@@ -93,8 +94,13 @@ class Steps:
         tokens = own * (1.0 + self.batch.drafted)
         gpu = self.curves.linear_ms(tokens) + self.curves.head_ms(tokens) + self.curves.decode_ms(own, context)
         gpu = gpu + self.overhead + self.per_sequence * sequences + self._draft(own)
-        host = self.coefficients.shared.host_step + self.engine("host") * sequences
+        host = self.coefficients.shared.host_step + self._host * sequences
         return np.asarray(np.cbrt(gpu**3 + host**3))
+
+    @cached_property
+    def _host(self) -> Floats:
+        lean = self.batch.each("lean")
+        return self.engine("host") * (1.0 - lean + lean * self.coefficients.shared.lean_host)
 
     def _draft(self, own: Floats) -> Floats:
         if not self.batch.drafted.any():
@@ -127,7 +133,7 @@ class Steps:
             self.batch.cached > 0, self.curves.prefill_ms(whole * self.batch.cached), 0.0
         )
         gpu = linear + np.maximum(attention, 0.0) + shared.prefill_step
-        host = shared.prefill_launch * self.batch.each("launched") * self.chunks
+        host = self.engine("launch") * self.batch.each("launched") * self.chunks
         return np.asarray(np.cbrt(gpu**3 + host**3))
 
     @cached_property

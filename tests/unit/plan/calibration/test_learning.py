@@ -118,3 +118,11 @@ def test_corrections_go_into_a_forecast() -> None:
     assert moved.tpot[0] > 1.1 * plain.tpot[0]
     assert moved.tpot[1] == pytest.approx(plain.tpot[1])
     assert np.all(learned.tpot_width <= 1.0)
+
+
+def test_questions_that_differ_in_limits_only_share_their_correction() -> None:
+    state = many(1.2)
+    points = [point(tensor=t, max_num_seqs=n) for n in (8, 64) for t in (1, 2)]
+    learned = corrections(state, points, [TRAFFIC] * 4)
+    assert learned.tpot[0] == learned.tpot[2] != learned.tpot[1] == learned.tpot[3]
+    assert learned.tpot[1] == pytest.approx(correction(state, points[1], TRAFFIC).factor)
