@@ -4,7 +4,7 @@ PYTHON := .venv/bin/python
 PYTEST := $(PYTHON) -m pytest
 CLUSTER ?= local
 export CLUSTER
-BENCH := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 .venv-bench/bin/python -m tests.bench.planner
+BENCH := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 .venv-bench/bin/python -m tests.bench
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo demo-kills test test-unit test-cluster test-e2e test-vllm test-faults test-teardown test-all bench-planner lint type fmt crds docs golden cluster-up cluster-down clean
@@ -49,10 +49,11 @@ test-teardown: ## Bring local clusters up, kill them at every step and take them
 
 test-all: test test-faults test-teardown ## Everything there is.
 
-bench-planner: ## The planner's accuracy, speed and memory (build/bench/planner.json); DATA=folder of the measurements.
+bench-planner: ## The planner's accuracy, speed, memory and search (build/bench/planner.json); DATA=folder of the measurements.
 	@bash tests/setup.sh bench
-	$(BENCH) accuracy $(if $(DATA),--data $(DATA))
-	$(BENCH) speed
+	$(BENCH).planner accuracy $(if $(DATA),--data $(DATA))
+	$(BENCH).planner speed
+	$(BENCH).search
 
 lint: ## ruff and the import contracts.
 	$(PYTHON) -m ruff check .

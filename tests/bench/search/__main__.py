@@ -1,16 +1,18 @@
 """Canaries until 98 % of the best of an exhaustive grid.
 
-python -m tests.bench.search [--seeds 20] [--budget 20] [--out build/bench/search.json]
+python -m tests.bench.search [--seeds 20] [--budget 20] [--out build/bench/planner.json]
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
-from dataclasses import asdict, dataclass
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+from tests.bench.planner.report import Result, markdown, results, write
 from tests.bench.search.problems import problem
 from tests.bench.search.strategies import STRATEGIES, Problem
 
@@ -65,29 +67,34 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--budget", type=int, default=20)
-    parser.add_argument("--out", type=Path, default=Path("build/bench/search.json"))
+    parser.add_argument("--out", type=Path, default=Path("build/bench/planner.json"))
     given = parser.parse_args()
     scores: list[Score] = []
     for seed in range(given.seeds):
         found = problem(seed)
         scores += [score(found, strategy, seed, given.budget) for strategy in STRATEGIES]
-        line = ", ".join(
-            f"{s.strategy} {s.canaries} ({s.reached:.2f}, {s.broke} broke)" for s in scores[-len(STRATEGIES) :]
-        )
-        print(f"seed {seed}: {line}", flush=True)
-    results = []
-    for strategy in STRATEGIES:
-        own = [s for s in scores if s.strategy == strategy]
-        median = statistics.median(s.canaries if s.canaries is not None else given.budget + 1 for s in own)
-        unsafe = sum(s.broke_safe > 0 for s in own) / len(own)
-        missed = sum(s.canaries is None for s in own)
-        print(f"{strategy}: median {median:g} canaries, {sum(s.broke for s in own)} trials broke the SLO, ", end="")
-        print(f"{unsafe:.0%} of runs with one that had been called safe, 98 % missed in {missed}")
-        results.append({"strategy": strategy, "median": median, "unsafe": unsafe, "runs": [asdict(s) for s in own]})
-    given.out.parent.mkdir(parents=True, exist_ok=True)
-    given.out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+        told = (f"{s.strategy} {s.canaries} ({s.reached:.2f}, {s.broke} broke)" for s in scores[-len(STRATEGIES) :])
+        print(f"seed {seed}: {', '.join(told)}", file=sys.stderr, flush=True)
+    summary = [result for strategy in STRATEGIES for result in _summary(strategy, scores, given.budget)]
+    write(summary, given.out)
+    print(markdown(summary))
     return 0
 
 
+def _summary(strategy: str, scores: Sequence[Score], budget: int) -> list[Result]:
+    own = [s for s in scores if s.strategy == strategy]
+    barred = strategy == "trimtab"
+    median = statistics.median(s.canaries if s.canaries is not None else budget + 1 for s in own)
+    unsafe = 100 * sum(s.broke_safe > 0 for s in own) / len(own)
+    missed = 100 * sum(s.canaries is None for s in own) / len(own)
+    name = f"search, {strategy}"
+    return results(
+        (f"{name}: canaries to 98 % of the best, median", median, "canaries", 3 if barred else None),
+        (f"{name}: trials that broke the SLO, of {len(own)} runs", sum(s.broke for s in own), "trials", None),
+        (f"{name}: runs that do not come to 98 %", missed, "%", None),
+        *([(f"{name}: runs with a broken SLO that was called safe", unsafe, "%", 5)] if barred else []),
+    )
+
+
 if __name__ == "__main__":
-    raise SystemExit(main())
+    sys.exit(main())
