@@ -68,7 +68,7 @@ def _tpe(problem: Problem, seed: int, *, warm: int) -> Iterator[Trial]:
     goal, space = problem.goal, problem.space
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        warnings.simplefilter("ignore")  # constraints are experimental
         sampler = optuna.samplers.TPESampler(
             seed=seed, multivariate=True, n_startup_trials=4, constraints_func=lambda trial: trial.user_attrs["over"]
         )
