@@ -1,0 +1,186 @@
+"""One latency's mean, canary against stable, interval by interval.
+
+The mean per interval, `sum / count`, sees a shift inside a bucket, which the buckets do not: a 15 ms ITL sits within one.
+Its noise comes from intervals and pods, never from the number of tokens: the tokens of a request stand and fall
+together, and the requests of an interval share its queue.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from trimtab.judge.history import Flags, Floats, History
+from trimtab.model.slo import Latency
+
+# Variance of one request's ln(latency), and of an interval's beyond its requests: starting values that the dispersion
+# scales. A request's ITL is a mean over its tokens already.
+_REQUEST_VARIANCE = {Latency.ITL: 0.03, Latency.TTFT: 0.30, Latency.E2E: 0.30}
+_INTERVAL_VARIANCE = 0.015**2
+_PRIOR_WEIGHT = 10.0  # degrees of freedom for a dispersion of 1
+_CLIPPED = 12.0  # squared standard errors: a node event is not noise
+_CENTRE = 1.2  # variance of the middle half's mean against that of the plain mean, normal pods
+NODE_EVENT = 5  # intervals: a minute, and where it begins and ends inside of one
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """`difference` (k): ln(canary) - ln(centre of stable) in each usable interval, `weight` (k) its inverse variance
+    before `dispersion`. `effects` (S): stable pods' persistent differences; `effect_noise` their variance by noise.
+    `centre` (K): ln of stable's, NaN where unknown.
+    """
+
+    difference: Floats
+    weight: Floats
+    dispersion: float
+    effects: Floats
+    effect_noise: float
+    centre: Floats
+    recent: Flags
+
+    @property
+    def looks(self) -> int:
+        return int(self.difference.size)
+
+    def estimate(self) -> tuple[float, float]:
+        """The weighted mean difference and its information, the inverse of its variance."""
+        total = float(self.weight.sum())
+        if not total > 0:
+            return 0.0, 0.0
+        return float(self.weight @ self.difference) / total, total / self.dispersion
+
+    def without_run(self, sign: float) -> tuple[float, float]:
+        """The same without the run of intervals that speaks most for (`sign` 1) or against (-1) the canary being
+        slower: a node that slows its pods for a minute is no property of a configuration.
+        """
+        if self.looks <= NODE_EVENT:
+            return 0.0, 0.0
+        pull = np.cumsum(np.concatenate(([0.0], self.weight * self.difference)))
+        mass = np.cumsum(np.concatenate(([0.0], self.weight)))
+        left_pull = pull[-1] - (pull[NODE_EVENT:] - pull[:-NODE_EVENT])
+        left_mass = mass[-1] - (mass[NODE_EVENT:] - mass[:-NODE_EVENT])
+        means = left_pull / left_mass
+        place = int(np.argmin(sign * means))
+        return float(means[place]), float(left_mass[place]) / self.dispersion
+
+    def last(self, intervals: int) -> tuple[float, float, float]:
+        """Over the newest intervals: mean difference, its variance, and the smallest of the differences."""
+        w, d = self.weight[-intervals:], self.difference[-intervals:]
+        return float(w @ d / w.sum()), self.dispersion / float(w.sum()), float(d.min())
+
+
+def usable(history: History, warm_up: float) -> Flags:
+    """(K, P): not within the canary's warm-up, nor the interval of a restart and what a pod needs to warm up after."""
+    skipped = max(0, math.ceil(warm_up / history.interval - 1e-9))
+    good = np.ones(history.resets.shape, dtype=bool)
+    counts = history.requests()
+    for column in range(len(history.pods)):
+        begins = list(np.flatnonzero(history.resets[:, column] > 0))
+        good[begins, column] = False
+        begins = [place + 1 for place in begins]
+        if history.canary[column]:
+            served = np.flatnonzero(counts[:, column] > 0)
+            first = int(served[0]) if served.size else history.looks
+            good[:first, column] = False
+            begins.append(first)
+        for place in begins:
+            good[place : place + skipped, column] = False
+    return good
+
+
+def means_of(history: History, latency: Latency, good: Flags) -> Means | None:
+    """None when canary and stable share no interval in which both can be read."""
+    series = history.histograms.get(latency)
+    if series is None or not history.canary.any() or not history.stable.any():
+        return None
+    observed = series.count
+    requests = np.minimum(observed, history.requests())
+    with np.errstate(all="ignore"):
+        mean = series.total / observed
+        known = good & (observed > 0) & (requests > 0) & np.isfinite(mean) & (mean > 0)
+        variance = _REQUEST_VARIANCE[latency] / requests
+        logs = np.where(known, np.log(mean) + variance / 2, np.nan)
+        noise = np.where(known, variance + _INTERVAL_VARIANCE, np.nan)
+    canary, stable = history.canary, history.stable
+    ours, ours_noise = _plain(logs[:, canary], noise[:, canary])
+    centre, centre_noise = _middle(logs[:, stable], noise[:, stable])
+    both = np.isfinite(ours) & np.isfinite(centre)
+    if not both.any():
+        return None
+    effects, residuals = _effects(logs[:, stable], centre)
+    difference, weight = (ours - centre)[both], 1 / (ours_noise + centre_noise)[both]
+    dispersion = _dispersion(residuals, noise[:, stable], difference, weight)
+    seen = np.isfinite(residuals)
+    # The median over time is less efficient than the mean by pi / 2.
+    pod_noise = float(np.nanmean(noise[:, stable]) / max(1.0, seen.sum(axis=0).mean())) * dispersion * math.pi / 2
+    return Means(difference, weight, dispersion, effects, pod_noise, centre, both)
+
+
+def _plain(logs: Floats, noise: Floats) -> tuple[Floats, Floats]:
+    """Mean over the pods that are known, and the variance of its noise; NaN where none is."""
+    seen = np.isfinite(logs)
+    count = seen.sum(axis=1)
+    with np.errstate(all="ignore"):
+        mean = np.where(seen, logs, 0.0).sum(axis=1) / count
+        return mean, np.where(seen, noise, 0.0).sum(axis=1) / count**2
+
+
+def _middle(logs: Floats, noise: Floats) -> tuple[Floats, Floats]:
+    """The mean of the middle half from four pods on, so that one pod on a slow node is not the yardstick."""
+    seen = np.isfinite(logs)
+    count = seen.sum(axis=1)
+    cut = np.where(count >= 4, count // 4, 0)
+    place = np.arange(logs.shape[1])[None, :]
+    kept = (place >= cut[:, None]) & (place < (count - cut)[:, None])
+    ordered = np.sort(logs, axis=1)
+    with np.errstate(all="ignore"):
+        middle = np.where(kept, ordered, 0.0).sum(axis=1) / kept.sum(axis=1)
+        variance = np.where(seen, noise, 0.0).sum(axis=1) / count**2
+    return middle, variance * np.where(cut > 0, _CENTRE, 1.0)
+
+
+def _effects(logs: Floats, centre: Floats) -> tuple[Floats, Floats]:
+    """Each stable pod's median difference from the centre (pods seen at all), and what is left of each interval."""
+    residuals = logs - centre[:, None]
+    present = np.isfinite(residuals).any(axis=0)
+    effects = np.full(logs.shape[1], np.nan)
+    if present.any():
+        effects[present] = _medians(residuals[:, present])
+    return effects[present], residuals - effects[None, :]
+
+
+def _medians(values: Floats) -> Floats:
+    """Of each column, without its NaN, of which there are not only such."""
+    ordered = np.sort(values, axis=0)
+    count = np.isfinite(values).sum(axis=0)
+    column = np.arange(values.shape[1])
+    return np.asarray((ordered[(count - 1) // 2, column] + ordered[count // 2, column]) / 2)
+
+
+def _dispersion(residuals: Floats, noise: Floats, difference: Floats, weight: Floats) -> float:
+    """How much more intervals vary than their requests explain, with what neighbours share.
+
+    From the stable pods' residuals and the canary's first differences, squares clipped, towards 1 by a prior.
+    """
+    pods = residuals.shape[1]
+    squares, count = _PRIOR_WEIGHT, _PRIOR_WEIGHT
+    neighbours, base = 0.0, _PRIOR_WEIGHT
+    if pods > 1:
+        z = residuals / np.sqrt(noise * (1 - 1 / pods))
+        seen = np.isfinite(z)
+        z = np.where(seen, z, 0.0)
+        clipped = np.minimum(z * z, _CLIPPED)
+        lost = seen.sum(axis=0) > 0  # each pod's median takes one degree of freedom
+        squares += float(clipped.sum())
+        count += max(0.0, float(seen.sum() - lost.sum()))
+        root = np.sign(z) * np.sqrt(clipped)
+        neighbours = float((root[1:] * root[:-1]).sum())
+        base += float(clipped.sum())
+    if difference.size > 1:
+        steps = np.diff(difference) ** 2 / (1 / weight[1:] + 1 / weight[:-1])
+        squares += float(np.minimum(steps, _CLIPPED).sum())
+        count += difference.size - 1
+    correlation = min(max(neighbours / base, 0.0), 0.8)
+    return max(0.5, squares / count) * (1 + correlation) / (1 - correlation)
