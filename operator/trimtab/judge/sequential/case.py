@@ -8,7 +8,7 @@ import numpy as np
 
 from trimtab.judge.history import Flags, Floats, History
 from trimtab.judge.sequential.load import Load, elasticity, load_of
-from trimtab.judge.sequential.means import Means, means_of, usable
+from trimtab.judge.sequential.means import Means, means_of, settled, torn
 from trimtab.judge.sequential.pods import Other, PodEffects, Spread, spread_of
 from trimtab.judge.sequential.policy import Policy
 from trimtab.model.slo import Latency
@@ -31,9 +31,15 @@ class Case:
         self._floors: dict[tuple[Latency, float], float] = {}
 
     @cached_property
-    def usable(self) -> Flags:
+    def settled(self) -> Flags:
         """(K, P) without warm-ups and restarts."""
-        return usable(self.history, self.policy.warm_up)
+        return settled(self.history, self.policy.warm_up)
+
+    @cached_property
+    def usable(self) -> Flags:
+        """(K, P) of those the intervals in which the stable pods are a yardstick: none of them on a slow node."""
+        uneven = torn(self.history, Latency.ITL, self.settled) | torn(self.history, Latency.TTFT, self.settled)
+        return self.settled & ~uneven[:, None]
 
     @cached_property
     def load(self) -> Load:
@@ -94,14 +100,14 @@ class Case:
             self._floors[latency, alpha] = self.spread(latency).floor(alpha)
         return self._floors[latency, alpha]
 
-    def shares_above(self, latency: Latency, edge: float) -> tuple[Floats, Floats]:
+    def shares_above(self, latency: Latency, edge: float, good: Flags | None = None) -> tuple[Floats, Floats]:
         """Per interval (K): the share of the canary's and of stable's observations above a bound of the histogram.
 
-        NaN where a side has none. Warm-ups are left out.
+        NaN where a side has none. Only what is `good` (K, P) counts, by default what is usable.
         """
         series = self.history.histograms[latency]
         column = int(np.flatnonzero(series.bounds == edge)[0])
-        good = self.usable & np.isfinite(series.count)
+        good = (self.usable if good is None else good) & np.isfinite(series.count)
         count = np.where(good, series.count, 0.0)
         above = np.where(good, series.count - series.below[:, :, column], 0.0)
         sides = []

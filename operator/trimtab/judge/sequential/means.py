@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from trimtab.judge.history import Flags, Floats, History
+from trimtab.judge.history import Flags, Floats, HistogramSeries, History
 from trimtab.model.slo import Latency
 
 # Variance of one request's ln(latency), and of an interval's beyond its requests: starting values that the dispersion
@@ -20,7 +20,11 @@ from trimtab.model.slo import Latency
 _REQUEST_VARIANCE = {Latency.ITL: 0.03, Latency.TTFT: 0.30, Latency.E2E: 0.30}
 _INTERVAL_VARIANCE = 0.015**2
 _PRIOR_WEIGHT = 10.0  # degrees of freedom for a dispersion of 1
-_CLIPPED = 12.0  # squared standard errors: a node event is not noise
+_QUANTILE, _OF_NORMAL = 0.7, 1.0364  # of the sizes of residuals, and where a standard normal variable has it
+_TORN = 6.0  # times the usual variance between stable pods: by chance in 0.04 % of intervals with four of them
+_MEDIAN_OF_FOUR = 0.789  # of a mean square with three degrees of freedom
+_FEWEST_TO_COMPARE = 5  # intervals, before one can be called unusual
+_OUTLYING = 3.5  # standard errors: a node event, not noise that lasts
 _CENTRE = 1.2  # variance of the middle half's mean against that of the plain mean, normal pods
 NODE_EVENT = 5  # intervals: a minute, and where it begins and ends inside of one
 
@@ -71,7 +75,7 @@ class Means:
         return float(w @ d / w.sum()), self.dispersion / float(w.sum()), float(d.min())
 
 
-def usable(history: History, warm_up: float) -> Flags:
+def settled(history: History, warm_up: float) -> Flags:
     """(K, P): not within the canary's warm-up, nor the interval of a restart and what a pod needs to warm up after."""
     skipped = max(0, math.ceil(warm_up / history.interval - 1e-9))
     good = np.ones(history.resets.shape, dtype=bool)
@@ -95,14 +99,7 @@ def means_of(history: History, latency: Latency, good: Flags) -> Means | None:
     series = history.histograms.get(latency)
     if series is None or not history.canary.any() or not history.stable.any():
         return None
-    observed = series.count
-    requests = np.minimum(observed, history.requests())
-    with np.errstate(all="ignore"):
-        mean = series.total / observed
-        known = good & (observed > 0) & (requests > 0) & np.isfinite(mean) & (mean > 0)
-        variance = _REQUEST_VARIANCE[latency] / requests
-        logs = np.where(known, np.log(mean) + variance / 2, np.nan)
-        noise = np.where(known, variance + _INTERVAL_VARIANCE, np.nan)
+    logs, noise = _logs(history, latency, series, good)
     canary, stable = history.canary, history.stable
     ours, ours_noise = _plain(logs[:, canary], noise[:, canary])
     centre, centre_noise = _middle(logs[:, stable], noise[:, stable])
@@ -116,6 +113,19 @@ def means_of(history: History, latency: Latency, good: Flags) -> Means | None:
     # The median over time is less efficient than the mean by pi / 2.
     pod_noise = float(np.nanmean(noise[:, stable]) / max(1.0, seen.sum(axis=0).mean())) * dispersion * math.pi / 2
     return Means(difference, weight, dispersion, effects, pod_noise, centre, both)
+
+
+def _logs(history: History, latency: Latency, series: HistogramSeries, good: Flags) -> tuple[Floats, Floats]:
+    """(K, P): ln of each pod's mean, and the variance that its requests give it; NaN where unknown."""
+    observed = series.count
+    requests = np.minimum(observed, history.requests())
+    with np.errstate(all="ignore"):
+        mean = series.total / observed
+        known = good & (observed > 0) & (requests > 0) & np.isfinite(mean) & (mean > 0)
+        variance = _REQUEST_VARIANCE[latency] / requests
+        logs = np.where(known, np.log(mean) + variance / 2, np.nan)
+        noise = np.where(known, variance + _INTERVAL_VARIANCE, np.nan)
+    return logs, noise
 
 
 def _plain(logs: Floats, noise: Floats) -> tuple[Floats, Floats]:
@@ -141,6 +151,29 @@ def _middle(logs: Floats, noise: Floats) -> tuple[Floats, Floats]:
     return middle, variance * np.where(cut > 0, _CENTRE, 1.0)
 
 
+def torn(history: History, latency: Latency, good: Flags) -> Flags:
+    """Intervals (K) in which stable pods disagree far more than they usually do: some are on a slow node.
+
+    Nothing of the canary is looked at, so leaving them out favours nobody. At most half of the intervals go.
+    """
+    series, stable = history.histograms.get(latency), history.stable
+    if series is None or not stable.any():
+        return np.zeros(history.looks, dtype=bool)
+    logs, noise = (values[:, stable] for values in _logs(history, latency, series, good))
+    _, residuals = _effects(logs, _middle(logs, noise)[0])
+    pods = np.isfinite(residuals).sum(axis=1)
+    if residuals.shape[0] < _FEWEST_TO_COMPARE or not (pods > 1).any():
+        return np.zeros(residuals.shape[0], dtype=bool)
+    with np.errstate(all="ignore"):
+        around = residuals - (np.where(np.isfinite(residuals), residuals, 0.0).sum(axis=1) / pods)[:, None]
+        squares = np.where(np.isfinite(residuals), around**2 / noise, 0.0).sum(axis=1) / (pods - 1)
+    squares = np.where(pods > 1, squares, 0.0)
+    known = np.sort(squares[pods > 1])
+    usual = float(known[known.size // 2]) / _MEDIAN_OF_FOUR
+    usual = (usual * known.size + _PRIOR_WEIGHT / 2) / (known.size + _PRIOR_WEIGHT / 2)
+    return np.asarray(squares > max(_TORN * usual, float(known[known.size // 2])))
+
+
 def _effects(logs: Floats, centre: Floats) -> tuple[Floats, Floats]:
     """Each stable pod's median difference from the centre (pods seen at all), and what is left of each interval."""
     residuals = logs - centre[:, None]
@@ -162,25 +195,27 @@ def _medians(values: Floats) -> Floats:
 def _dispersion(residuals: Floats, noise: Floats, difference: Floats, weight: Floats) -> float:
     """How much more intervals vary than their requests explain, with what neighbours share.
 
-    From the stable pods' residuals and the canary's first differences, squares clipped, towards 1 by a prior.
+    From the stable pods' residuals and the canary's first differences, by an upper quantile of their size, so that a node
+    event on some of them is not taken for noise; towards 1 by a prior.
     """
     pods = residuals.shape[1]
-    squares, count = _PRIOR_WEIGHT, _PRIOR_WEIGHT
-    neighbours, base = 0.0, _PRIOR_WEIGHT
-    if pods > 1:
-        z = residuals / np.sqrt(noise * (1 - 1 / pods))
-        seen = np.isfinite(z)
-        z = np.where(seen, z, 0.0)
-        clipped = np.minimum(z * z, _CLIPPED)
-        lost = seen.sum(axis=0) > 0  # each pod's median takes one degree of freedom
-        squares += float(clipped.sum())
-        count += max(0.0, float(seen.sum() - lost.sum()))
-        root = np.sign(z) * np.sqrt(clipped)
-        neighbours = float((root[1:] * root[:-1]).sum())
-        base += float(clipped.sum())
+    if pods < 2:
+        sizes, z = np.empty(0), np.empty((0, 0))
+    else:
+        # Each pod's median takes one of its intervals.
+        looks = residuals.shape[0]
+        z = residuals / np.sqrt(noise * (1 - 1 / pods) * max(1, looks - 1) / looks)
+        sizes = np.abs(z[np.isfinite(z)])
     if difference.size > 1:
-        steps = np.diff(difference) ** 2 / (1 / weight[1:] + 1 / weight[:-1])
-        squares += float(np.minimum(steps, _CLIPPED).sum())
-        count += difference.size - 1
+        steps = np.abs(np.diff(difference)) / np.sqrt(1 / weight[1:] + 1 / weight[:-1])
+        sizes = np.concatenate((sizes, steps))
+    if not sizes.size:
+        return 1.0
+    ordered = np.sort(sizes)
+    usual = float(ordered[min(int(_QUANTILE * ordered.size), ordered.size - 1)]) / _OF_NORMAL
+    variance = (usual**2 * ordered.size + _PRIOR_WEIGHT) / (ordered.size + _PRIOR_WEIGHT)
+    scaled = np.nan_to_num(z) / max(usual, 1e-9)
+    scaled[np.abs(scaled) > _OUTLYING] = 0.0
+    neighbours, base = float((scaled[1:] * scaled[:-1]).sum()), float((scaled**2).sum()) + _PRIOR_WEIGHT
     correlation = min(max(neighbours / base, 0.0), 0.8)
-    return max(0.5, squares / count) * (1 + correlation) / (1 - correlation)
+    return max(0.5, variance) * (1 + correlation) / (1 - correlation)

@@ -41,7 +41,7 @@ def _beyond(case: Case, target: LatencyTarget) -> Iterator[Verdict]:
     edges = series.bounds[series.bounds >= target.seconds * (1 - 1e-9)]
     if not edges.size or math.isinf(edges[0]):
         return
-    ours, theirs = case.shares_above(target.metric, float(edges[0]))
+    ours, theirs = case.shares_above(target.metric, float(edges[0]), case.settled)
     count = float(case.canary_requests[-1])
     if not math.isfinite(ours[-1]) or count < _FEWEST:
         return

@@ -29,7 +29,7 @@ def enough_evidence(case: Case) -> Iterator[Verdict]:
         side = "stable has" if (case.canary_requests[-_RECENT:] > 0).any() else "the canary has"
         yield unknown(Reason.NO_TRAFFIC, f"Traffic has stopped: {side} finished no request of late.", evidence)
         return
-    seen = (case.usable[:, case.history.canary]).any(axis=1)
+    seen = (case.settled[:, case.history.canary]).any(axis=1)
     active = seen & (case.canary_requests > 0)
     evidence["intervals"] = float(active.sum())
     since = int(seen.sum())
