@@ -14,7 +14,7 @@ import numpy as np
 from trimtab.judge.history import RUNNING, WAITING, Floats, History
 from trimtab.model.slo import Latency
 
-_PRIOR_SPREAD = 0.15  # of the logarithm of the ratio: routers spread unevenly, seldom by more than this
+_PRIOR_SPREAD = 0.25  # of the logarithm of the ratio: routers spread unevenly, seldom by more than this
 _PRIOR_DISPERSION, _PRIOR_WEIGHT = 1.5, 10.0  # of counts against Poisson's variance, and in how many degrees of freedom
 # d ln(latency) / d ln(load) before the stable pods have shown theirs. A wait in a queue grows faster than a step.
 _ELASTICITY = {Latency.ITL: 0.4, Latency.TTFT: 0.8, Latency.E2E: 0.5}

@@ -25,7 +25,7 @@ from trimtab.judge.sequential.bounds import normal_quantile, normal_tail
 
 # Two kinds of hardware (median tau, spread of its logarithm, weight). GPU pods: research on fleets finds the median
 # TPOT of unchanged pairs to move by 2 %. Shared CPU cores: two identical vLLM processes measured 25 % apart in mean ITL.
-_PRIOR = ((0.03, 0.4, 0.8), (0.12, 0.5, 0.2))
+_PRIOR = ((0.03, 0.3, 0.8), (0.12, 0.5, 0.2))
 _TAUS = np.exp(np.linspace(math.log(0.006), math.log(0.6), 28))
 _RHOS = np.array([0.0, 0.5, 0.9, 0.99])
 _KAPPAS = np.array([1.0, 2.0])

@@ -21,9 +21,9 @@ _TIMES_ALLOWED, _TIMES_STABLE = 4.0, 4.0
 _SURE, _DISPERSION, _FEWEST = 3.5, 2.0, 4.0  # standard errors, of counts, requests
 # Against stable: a node that slows its pods by less than this is waited out by the slower checks. Such a node slows all
 # latencies alike, so one that alone is far off needs less.
-_FAR, _FAR_WITH_OTHERS = math.log(1.4), math.log(2.0)
-_ALIKE = 0.5  # the share of the one difference that the other shows
-_ALPHA = 0.0005  # of each look; the margin does the rest
+_FAR, _FAR_WITH_OTHERS = math.log(1.4), math.log(3.0)
+_ALIKE = 0.4  # the share of the one difference that the other shows
+_ALPHA, _LOOK_ALPHA = 0.003, 0.00005  # of pods alike, paid once; of noise, at each look
 _WINDOWS = (2, 3)  # newest intervals
 
 
@@ -65,9 +65,9 @@ def far_slower_than_stable(case: Case) -> Iterator[Verdict]:
                 break
             difference, variance, least = means.last(window)
             limit = _limit(case, latency, window, difference)
-            sure = normal_quantile(_ALPHA) * math.sqrt(variance)
-            beyond = difference - limit - case.load_effect(latency)
-            if least > limit and beyond > 0 and case.spread(latency).tail(beyond, _ALPHA, sure) < _ALPHA:
+            sure = normal_quantile(_LOOK_ALPHA) * math.sqrt(variance)
+            left = difference - case.load_effect(latency)
+            if min(least, left) > limit and case.spread(latency).tail(left, _ALPHA, sure) < _ALPHA:
                 ratio = math.exp(difference)
                 message = f"{LABEL[latency]} was {ratio:.2f} times stable's in the last {window} intervals."
                 yield bad(Reason.WORSE_THAN_STABLE, message, {f"{latency.value}.recentRatio": ratio})

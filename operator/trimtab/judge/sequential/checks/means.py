@@ -17,7 +17,9 @@ from trimtab.model.verdict import Verdict
 
 BAD_FROM = 7  # intervals: without a node's bad minute two are left
 # The error of calling two pods alike Bad over all looks: by what the other latency leaves unexplained, and by itself.
-_ALPHAS = {Latency.ITL: (0.004, 0.0015), Latency.TTFT: (0.002, 0.0005), Latency.E2E: (0.001, 0.0005)}
+_ALPHAS = {Latency.ITL: (0.0025, 0.0005), Latency.TTFT: (0.001, 0.0005), Latency.E2E: (0.0005, 0.0005)}
+# What is left without the worst run need not prove it all again: only that the run was not the whole of it.
+_FILTERED_ALPHA, _FILTERED_MARGIN = 0.02, 0.8
 _GOOD_ALPHA = 0.02
 
 
@@ -53,17 +55,20 @@ def _surely_worse(case: Case, latency: Latency, means: Means) -> bool:
     """With everything that was seen, and without the run of intervals that a node event may explain."""
     if means.looks < BAD_FROM:
         return False
-    both = (means.estimate(), means.without_run(1.0))
-    return all(_beyond(case, latency, *estimate) for estimate in both)
+    if not _beyond(case, latency, *means.estimate(), _ALPHAS[latency], case.policy.margin(latency)):
+        return False
+    alphas, margin = (_FILTERED_ALPHA, _FILTERED_ALPHA), _FILTERED_MARGIN * case.policy.margin(latency)
+    return _beyond(case, latency, *means.without_run(1.0), alphas, margin)
 
 
-def _beyond(case: Case, latency: Latency, difference: float, information: float) -> bool:
+def _beyond(
+    case: Case, latency: Latency, difference: float, information: float, alphas: tuple[float, float], margin: float
+) -> bool:
     """Worse than pods alike are, and by more than the margin as far as one can estimate."""
     left = difference - case.load_effect(latency)
-    margin = case.policy.margin(latency)
     if information <= 0 or left <= margin:
         return False
-    spread, (paired, alone) = case.spread(latency), _ALPHAS[latency]
+    spread, (paired, alone) = case.spread(latency), alphas
     if spread.tail(left, alone, _noise(case, latency, information, alone)) < alone:
         return True
     other = case.other(latency)
