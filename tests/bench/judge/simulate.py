@@ -34,7 +34,7 @@ class World:
 
     requests: float = 300.0
     pod_spread: float = 0.03
-    pods_alike: float = 0.7  # correlation of a pod's effects on ITL and on TTFT
+    pods_alike: float = 0.9  # correlation of a pod's effects on ITL and on TTFT
     stable: int = 4
     canary: int = 1
     itl: float = 0.020  # seconds, the median request's at mean load

@@ -15,7 +15,8 @@ from trimtab.model.slo import Latency
 
 # The other latency in which a slow pod would be slow as well.
 _OTHER = {Latency.ITL: Latency.TTFT, Latency.TTFT: Latency.ITL, Latency.E2E: Latency.ITL}
-_SLACK = 0.01  # the probability that two pods alike differ by more than the slack granted at the tail
+SLACK = 0.01  # the probability that two pods alike differ by more than the slack granted at the tail
+GOOD_ALPHA = 0.02  # the same for what a Good canary may be worse than it seems, for noise and for pods
 _FASTEST_CHANGE = 1e-12
 
 
@@ -28,7 +29,7 @@ class Case:
         self._means: dict[Latency, Means | None] = {}
         self._spreads: dict[Latency, Spread] = {}
         self._elasticities: dict[Latency, float] = {}
-        self._floors: dict[tuple[Latency, float], float] = {}
+        self._floors: dict[Latency, tuple[float, float]] = {}
 
     @cached_property
     def settled(self) -> Flags:
@@ -92,13 +93,14 @@ class Case:
 
     def slack(self, latency: Latency) -> float:
         """ln of how much slower than stable the canary may be for no fault of its configuration."""
-        return self.floor(latency, _SLACK) + self.load_effect(latency)
+        return self.floors(latency)[0] + self.load_effect(latency)
 
-    def floor(self, latency: Latency, alpha: float) -> float:
-        """What pods alike differ by more than with probability `alpha`, ln."""
-        if (latency, alpha) not in self._floors:
-            self._floors[latency, alpha] = self.spread(latency).floor(alpha)
-        return self._floors[latency, alpha]
+    def floors(self, latency: Latency) -> tuple[float, float]:
+        """What pods alike differ by more than with a probability of `SLACK` and of `GOOD_ALPHA`, ln."""
+        if latency not in self._floors:
+            slack, floor = self.spread(latency).floors(SLACK, GOOD_ALPHA)
+            self._floors[latency] = slack, floor
+        return self._floors[latency]
 
     def shares_above(self, latency: Latency, edge: float, good: Flags | None = None) -> tuple[Floats, Floats]:
         """Per interval (K): the share of the canary's and of stable's observations above a bound of the histogram.

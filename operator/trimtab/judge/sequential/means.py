@@ -11,6 +11,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from trimtab.judge.history import Flags, Floats, HistogramSeries, History
 from trimtab.model.slo import Latency
@@ -22,10 +23,11 @@ _INTERVAL_VARIANCE = 0.015**2
 _PRIOR_WEIGHT = 10.0  # degrees of freedom for a dispersion of 1
 _QUANTILE, _OF_NORMAL = 0.7, 1.0364  # of the sizes of residuals, and where a standard normal variable has it
 _TORN = 6.0  # times the usual variance between stable pods: by chance in 0.04 % of intervals with four of them
-_MEDIAN_OF_FOUR = 0.789  # of a mean square with three degrees of freedom
+_QUIET, _QUIET_OF_FOUR = 0.35, 0.55  # a lower quantile of mean squares with three degrees of freedom
 _FEWEST_TO_COMPARE = 5  # intervals, before one can be called unusual
 _OUTLYING = 3.5  # standard errors: a node event, not noise that lasts
 _CENTRE = 1.2  # variance of the middle half's mean against that of the plain mean, normal pods
+_FEWEST_LEFT = 2  # intervals that an estimate without the worst run rests on
 NODE_EVENT = 5  # intervals: a minute, and where it begins and ends inside of one
 
 
@@ -33,7 +35,7 @@ NODE_EVENT = 5  # intervals: a minute, and where it begins and ends inside of on
 class Means:
     """`difference` (k): ln(canary) - ln(centre of stable) in each usable interval, `weight` (k) its inverse variance
     before `dispersion`. `effects` (S): stable pods' persistent differences; `effect_noise` their variance by noise.
-    `centre` (K): ln of stable's, NaN where unknown.
+    `centre` (K): ln of stable's, NaN where unknown. `place` (k): which of the K intervals are usable.
     """
 
     difference: Floats
@@ -42,7 +44,7 @@ class Means:
     effects: Floats
     effect_noise: float
     centre: Floats
-    recent: Flags
+    place: NDArray[np.intp]
 
     @property
     def looks(self) -> int:
@@ -59,15 +61,18 @@ class Means:
         """The same without the run of intervals that speaks most for (`sign` 1) or against (-1) the canary being
         slower: a node that slows its pods for a minute is no property of a configuration.
         """
-        if self.looks <= NODE_EVENT:
-            return 0.0, 0.0
+        begins = np.arange(self.place[0] - NODE_EVENT + 1, self.place[-1] + 1)
+        first = np.searchsorted(self.place, begins)
+        after = np.searchsorted(self.place, begins + NODE_EVENT)
         pull = np.cumsum(np.concatenate(([0.0], self.weight * self.difference)))
         mass = np.cumsum(np.concatenate(([0.0], self.weight)))
-        left_pull = pull[-1] - (pull[NODE_EVENT:] - pull[:-NODE_EVENT])
-        left_mass = mass[-1] - (mass[NODE_EVENT:] - mass[:-NODE_EVENT])
-        means = left_pull / left_mass
-        place = int(np.argmin(sign * means))
-        return float(means[place]), float(left_mass[place]) / self.dispersion
+        left = self.looks - (after - first) >= _FEWEST_LEFT
+        if not left.any():
+            return 0.0, 0.0
+        left_mass = mass[-1] - (mass[after] - mass[first])[left]
+        means = (pull[-1] - (pull[after] - pull[first])[left]) / left_mass
+        worst = int(np.argmin(sign * means))
+        return float(means[worst]), float(left_mass[worst]) / self.dispersion
 
     def last(self, intervals: int) -> tuple[float, float, float]:
         """Over the newest intervals: mean difference, its variance, and the smallest of the differences."""
@@ -112,7 +117,7 @@ def means_of(history: History, latency: Latency, good: Flags) -> Means | None:
     seen = np.isfinite(residuals)
     # The median over time is less efficient than the mean by pi / 2.
     pod_noise = float(np.nanmean(noise[:, stable]) / max(1.0, seen.sum(axis=0).mean())) * dispersion * math.pi / 2
-    return Means(difference, weight, dispersion, effects, pod_noise, centre, both)
+    return Means(difference, weight, dispersion, effects, pod_noise, centre, np.flatnonzero(both))
 
 
 def _logs(history: History, latency: Latency, series: HistogramSeries, good: Flags) -> tuple[Floats, Floats]:
@@ -169,7 +174,7 @@ def torn(history: History, latency: Latency, good: Flags) -> Flags:
         squares = np.where(np.isfinite(residuals), around**2 / noise, 0.0).sum(axis=1) / (pods - 1)
     squares = np.where(pods > 1, squares, 0.0)
     known = np.sort(squares[pods > 1])
-    usual = float(known[known.size // 2]) / _MEDIAN_OF_FOUR
+    usual = float(known[int(_QUIET * known.size)]) / _QUIET_OF_FOUR
     usual = (usual * known.size + _PRIOR_WEIGHT / 2) / (known.size + _PRIOR_WEIGHT / 2)
     return np.asarray(squares > max(_TORN * usual, float(known[known.size // 2])))
 

@@ -20,16 +20,17 @@ from functools import cache
 
 import numpy as np
 
-from trimtab.judge.history import Floats
+from trimtab.judge.history import Flags, Floats
 from trimtab.judge.sequential.bounds import normal_quantile, normal_tail
 
 # Two kinds of hardware (median tau, spread of its logarithm, weight). GPU pods: research on fleets finds the median
 # TPOT of unchanged pairs to move by 2 %. Shared CPU cores: two identical vLLM processes measured 25 % apart in mean ITL.
-_PRIOR = ((0.03, 0.3, 0.8), (0.12, 0.5, 0.2))
+_PRIOR = ((0.03, 0.3, 0.75), (0.11, 0.4, 0.25))
 _TAUS = np.exp(np.linspace(math.log(0.006), math.log(0.6), 28))
 _RHOS = np.array([0.0, 0.5, 0.9, 0.99])
 _KAPPAS = np.array([1.0, 2.0])
-_REACH = np.linspace(0.0, 1.5, 76)  # where the predictive tail is looked at for a quantile
+_REACH = np.concatenate((np.linspace(0.0, 0.3, 25), np.linspace(0.33, 1.5, 20)))  # where the predictive tail is looked at for a quantile
+_NEGLIGIBLE = 1e-7  # posterior weight, against tail probabilities of 1e-4
 _CENTRE = 1.2  # variance of the middle half's mean against that of the plain mean, normal pods
 
 
@@ -58,11 +59,17 @@ class Grid:
     kappa: Floats
     prior: Floats
 
+    def only(self, kept: Flags) -> Grid:
+        return Grid(self.tau[kept], self.rho[kept], self.kappa[kept], self.prior[kept])
+
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """The posterior over the grid; `scale`: the factor on tau of the difference between canary and stable."""
+    """The posterior over the points of the grid that matter; `scale`: the factor on tau of the difference between canary
+    and stable; `paired`: whether the other latency was seen.
+    """
 
+    grid: Grid
     weights: Floats
     scale: float
     paired: bool
@@ -77,12 +84,13 @@ class Spread:
         sigma = np.sqrt(variance + (noise / normal_quantile(alpha)) ** 2)
         return float((weights * normal_tail((difference - centre) / sigma)).sum())
 
-    def floor(self, alpha: float) -> float:
-        """What the difference between canary and stable pods alike exceeds with probability `alpha`, without noise."""
+    def floors(self, *alphas: float) -> tuple[float, ...]:
+        """What the difference between canary and stable pods alike exceeds with each probability, without noise."""
         weights, _, variance = self._predictive(None)
         tails = normal_tail(_REACH[:, None] / np.sqrt(variance)[None, :]) @ weights
         # The logarithm of a tail is nearly straight between neighbours.
-        return float(np.interp(-math.log(alpha), -np.log(np.maximum(tails, 1e-12)), _REACH))
+        heights = -np.log(np.maximum(tails, 1e-12))
+        return tuple(float(np.interp(-math.log(alpha), heights, _REACH)) for alpha in alphas)
 
     def explained(self, other: Other) -> float:
         """The part of the canary's difference that pods alike with this difference in the other latency would show."""
@@ -91,7 +99,7 @@ class Spread:
 
     def _predictive(self, other: Other | None) -> tuple[Floats, Floats, Floats]:
         """Weights, centres and variances of the mixture for the canary's own effect."""
-        grid = _grid()
+        grid = self.grid
         variance = (grid.tau * self.scale) ** 2
         if other is None or not self.paired:
             return self.weights, np.zeros_like(variance), variance
@@ -104,7 +112,7 @@ class Spread:
     @property
     def tau(self) -> float:
         """The posterior mean of tau."""
-        return float((self.weights * _grid().tau).sum())
+        return float((self.weights * self.grid.tau).sum())
 
 
 def spread_of(pods: PodEffects, canary_pods: int) -> Spread:
@@ -114,7 +122,7 @@ def spread_of(pods: PodEffects, canary_pods: int) -> Spread:
     scale = math.sqrt((_CENTRE if count >= 4 else 1.0) / max(count, 1) + 1 / max(canary_pods, 1))
     paired = not bool(np.isnan(pods.effects).any())
     if count < 2:
-        return Spread(grid.prior, scale, False)
+        return Spread(grid, grid.prior, scale, False)
     first = grid.tau**2 + pods.noise[0]
     if paired:
         ((a, c), (_, b)) = np.cov(pods.effects.T)
@@ -126,7 +134,9 @@ def spread_of(pods: PodEffects, canary_pods: int) -> Spread:
     else:
         fit = -0.5 * (count - 1) * (np.log(first) + float(np.var(pods.effects[:, 0], ddof=1)) / first)
     weights = grid.prior * np.exp(fit - fit.max())
-    return Spread(weights / weights.sum(), scale, paired)
+    weights = weights / weights.sum()
+    kept = weights > _NEGLIGIBLE
+    return Spread(grid.only(kept), weights[kept], scale, paired)
 
 
 @cache

@@ -22,8 +22,9 @@ _SURE, _DISPERSION, _FEWEST = 3.5, 2.0, 4.0  # standard errors, of counts, reque
 # Against stable: a node that slows its pods by less than this is waited out by the slower checks. Such a node slows all
 # latencies alike, so one that alone is far off needs less.
 _FAR, _FAR_WITH_OTHERS = math.log(1.4), math.log(3.0)
-_ALIKE = 0.4  # the share of the one difference that the other shows
+_ALIKE = 0.2  # the share of the one difference that the other shows
 _ALPHA, _LOOK_ALPHA = 0.003, 0.00005  # of pods alike, paid once; of noise, at each look
+_LOAD_ERRORS = 2.0  # standard errors of the load that the latency may owe to it
 _WINDOWS = (2, 3)  # newest intervals
 
 
@@ -58,14 +59,15 @@ def far_slower_than_stable(case: Case) -> Iterator[Verdict]:
     """Bad within two or three intervals, each of them beyond the limit by itself."""
     for latency in Latency:
         means = case.means(latency)
-        if means is None or case.policy.traded(latency) or unequal(case) > 0 or not means.recent[-1]:
+        if means is None or case.policy.traded(latency) or unequal(case) > 0 or means.place[-1] != case.history.looks - 1:
             continue
         for window in _WINDOWS:
             if means.looks < window:
                 break
             difference, variance, least = means.last(window)
             limit = _limit(case, latency, window, difference)
-            sure = normal_quantile(_LOOK_ALPHA) * math.sqrt(variance)
+            load = case.elasticity(latency) * case.load.error
+            sure = math.hypot(normal_quantile(_LOOK_ALPHA) * math.sqrt(variance), _LOAD_ERRORS * load)
             left = difference - case.load_effect(latency)
             if min(least, left) > limit and case.spread(latency).tail(left, _ALPHA, sure) < _ALPHA:
                 ratio = math.exp(difference)

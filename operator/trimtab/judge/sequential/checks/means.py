@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 
 from trimtab.judge.sequential.bounds import half_width, normal_quantile
-from trimtab.judge.sequential.case import Case
+from trimtab.judge.sequential.case import GOOD_ALPHA, Case
 from trimtab.judge.sequential.checks.traffic import GOOD_FROM, unequal
 from trimtab.judge.sequential.means import Means
 from trimtab.judge.sequential.policy import LABEL
@@ -15,12 +15,11 @@ from trimtab.model.reason import Reason
 from trimtab.model.slo import Latency
 from trimtab.model.verdict import Verdict
 
-BAD_FROM = 7  # intervals: without a node's bad minute two are left
+BAD_FROM = 7  # intervals from the first usable one on: without a node's bad minute two are left
 # The error of calling two pods alike Bad over all looks: by what the other latency leaves unexplained, and by itself.
-_ALPHAS = {Latency.ITL: (0.0025, 0.0005), Latency.TTFT: (0.001, 0.0005), Latency.E2E: (0.0005, 0.0005)}
+_ALPHAS = {Latency.ITL: (0.002, 0.0003), Latency.TTFT: (0.001, 0.0003), Latency.E2E: (0.0005, 0.0003)}
 # What is left without the worst run need not prove it all again: only that the run was not the whole of it.
 _FILTERED_ALPHA, _FILTERED_MARGIN = 0.02, 0.8
-_GOOD_ALPHA = 0.02
 
 
 def mean_latencies(case: Case) -> Iterator[Verdict]:
@@ -36,7 +35,7 @@ def _judged(case: Case, latency: Latency, means: Means) -> Verdict:
     label = LABEL[latency]
     evidence = {
         f"{latency.value}.ratio": ratio,
-        f"{latency.value}.halfWidth": half_width(information, _GOOD_ALPHA),
+        f"{latency.value}.halfWidth": half_width(information, GOOD_ALPHA),
         f"{latency.value}.podSpread": case.spread(latency).tau,
     }
     numbers = f"{label} is {ratio:.3f} times stable's over {means.looks} intervals"
@@ -53,7 +52,7 @@ def _judged(case: Case, latency: Latency, means: Means) -> Verdict:
 
 def _surely_worse(case: Case, latency: Latency, means: Means) -> bool:
     """With everything that was seen, and without the run of intervals that a node event may explain."""
-    if means.looks < BAD_FROM:
+    if means.place[-1] - means.place[0] + 1 < BAD_FROM:
         return False
     if not _beyond(case, latency, *means.estimate(), _ALPHAS[latency], case.policy.margin(latency)):
         return False
@@ -87,9 +86,9 @@ def _surely_no_worse(case: Case, latency: Latency, means: Means) -> bool:
     """Within the margin but for noise, and within twice the margin granted what pods alike differ by."""
     margin = case.policy.margin(latency)
     flattered = case.elasticity(latency) * case.load.lighter
-    floor = case.floor(latency, _GOOD_ALPHA)
+    _, floor = case.floors(latency)
     for difference, information in (means.estimate(), means.without_run(-1.0)):
-        width = half_width(information, _GOOD_ALPHA)
+        width = half_width(information, GOOD_ALPHA)
         if difference + flattered + width >= margin:
             return False
         if difference + flattered + math.hypot(floor, width) >= 2 * margin:
