@@ -16,7 +16,7 @@ from trimtab.model.slo import Latency
 # The other latency in which a slow pod would be slow as well.
 _OTHER = {Latency.ITL: Latency.TTFT, Latency.TTFT: Latency.ITL, Latency.E2E: Latency.ITL}
 SLACK = 0.01  # the probability that two pods alike differ by more than the slack granted at the tail
-GOOD_ALPHA = 0.02  # the same for what a Good canary may be worse than it seems, for noise and for pods
+GOOD_ALPHA = 0.02  # the same for how much worse a Good canary may be than its pod lets it seem
 _FASTEST_CHANGE = 1e-12
 
 

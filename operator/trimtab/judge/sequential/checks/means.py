@@ -6,8 +6,8 @@ import math
 from collections.abc import Iterator
 
 from trimtab.judge.sequential.bounds import half_width, normal_quantile
-from trimtab.judge.sequential.case import GOOD_ALPHA, Case
-from trimtab.judge.sequential.checks.traffic import GOOD_FROM, unequal
+from trimtab.judge.sequential.case import Case
+from trimtab.judge.sequential.checks.traffic import COMPARED_FROM, unequal
 from trimtab.judge.sequential.means import Means
 from trimtab.judge.sequential.policy import LABEL
 from trimtab.judge.words import bad, good, unknown
@@ -20,6 +20,7 @@ BAD_FROM = 7  # intervals from the first usable one on: without a node's bad min
 _ALPHAS = {Latency.ITL: (0.002, 0.0003), Latency.TTFT: (0.001, 0.0003), Latency.E2E: (0.0005, 0.0003)}
 # What is left without the worst run need not prove it all again: only that the run was not the whole of it.
 _FILTERED_ALPHA, _FILTERED_MARGIN = 0.02, 0.8
+_NOISE_ALPHA = 0.05  # of a Good canary being worse than it seems
 
 
 def mean_latencies(case: Case) -> Iterator[Verdict]:
@@ -35,7 +36,7 @@ def _judged(case: Case, latency: Latency, means: Means) -> Verdict:
     label = LABEL[latency]
     evidence = {
         f"{latency.value}.ratio": ratio,
-        f"{latency.value}.halfWidth": half_width(information, GOOD_ALPHA),
+        f"{latency.value}.halfWidth": half_width(information, _NOISE_ALPHA),
         f"{latency.value}.podSpread": case.spread(latency).tau,
     }
     numbers = f"{label} is {ratio:.3f} times stable's over {means.looks} intervals"
@@ -44,7 +45,7 @@ def _judged(case: Case, latency: Latency, means: Means) -> Verdict:
             message = f"{numbers}, but the canary carries {case.load.ratio:.2f} times stable's load."
             return unknown(Reason.UNEQUAL_LOAD, message, evidence | {"loadRatio": case.load.ratio})
         return bad(Reason.WORSE_THAN_STABLE, f"{numbers}; pods alike do not differ as much.", evidence)
-    if means.looks >= GOOD_FROM and _surely_no_worse(case, latency, means):
+    if means.looks >= COMPARED_FROM and _surely_no_worse(case, latency, means):
         return good(Reason.NOT_WORSE_THAN_STABLE, f"{numbers}.", evidence)
     message = f"{numbers}; whether it is within {math.expm1(margin):.0%} cannot be told yet."
     return unknown(Reason.TOO_FEW_SAMPLES, message, evidence)
@@ -83,14 +84,17 @@ def _noise(case: Case, latency: Latency, information: float, alpha: float) -> fl
 
 
 def _surely_no_worse(case: Case, latency: Latency, means: Means) -> bool:
-    """Within the margin but for noise, and within twice the margin granted what pods alike differ by."""
+    """Within the margin but for noise, and within twice the margin granted what pods alike differ by.
+
+    A bad minute of stable's must not be what makes the canary look no worse.
+    """
     margin = case.policy.margin(latency)
     flattered = case.elasticity(latency) * case.load.lighter
     _, floor = case.floors(latency)
-    for difference, information in (means.estimate(), means.without_run(-1.0)):
-        width = half_width(information, GOOD_ALPHA)
-        if difference + flattered + width >= margin:
-            return False
-        if difference + flattered + math.hypot(floor, width) >= 2 * margin:
-            return False
-    return True
+    difference, information = means.estimate()
+    width = half_width(information, _NOISE_ALPHA)
+    unflattered, left = means.without_run(-1.0)
+    if left <= 0 or unflattered + flattered >= margin:
+        return False
+    difference += flattered
+    return difference + width < margin and difference + math.hypot(floor, width) < 2 * margin

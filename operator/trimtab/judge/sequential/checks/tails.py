@@ -10,7 +10,7 @@ import numpy as np
 from trimtab.judge.history import Floats
 from trimtab.judge.sequential.betting import capital
 from trimtab.judge.sequential.case import Case
-from trimtab.judge.sequential.checks.traffic import GOOD_FROM, unequal
+from trimtab.judge.sequential.checks.traffic import COMPARED_FROM, unequal
 from trimtab.judge.sequential.means import NODE_EVENT
 from trimtab.judge.sequential.policy import LABEL
 from trimtab.judge.words import bad, duration, good, percent, unknown
@@ -69,7 +69,7 @@ def _judged(case: Case, latency: Latency, edge: float) -> Verdict:
             return unknown(Reason.UNEQUAL_LOAD, f"{numbers}, under more load than stable.", evidence)
         return bad(Reason.WORSE_THAN_STABLE, f"{numbers}; more than chance allows.", evidence)
     upper = share - usual + _ERRORS * _error(ours - theirs, counts)
-    if int(both.sum()) < GOOD_FROM or stake > _GOOD_BELOW or upper > allowed:
+    if int(both.sum()) < COMPARED_FROM or stake > _GOOD_BELOW or upper > allowed:
         message = f"{numbers}; up to {percent(max(0.0, upper))} more is possible."
         return unknown(Reason.TOO_FEW_SAMPLES, message, evidence)
     return good(Reason.NOT_WORSE_THAN_STABLE, f"{numbers}.", evidence)

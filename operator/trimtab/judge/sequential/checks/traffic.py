@@ -13,6 +13,7 @@ from trimtab.model.reason import Reason
 from trimtab.model.verdict import Verdict
 
 GOOD_FROM = 12  # intervals that count: fewer, and a node's bad minute is most of what has been seen
+COMPARED_FROM = 8  # of these, in which stable is a yardstick
 _ACTIVE = 0.8  # of them must have traffic
 _RECENT = 2  # intervals, of which one must have traffic: what has stopped serving is not good
 _UNEQUAL = math.log(1.25)
