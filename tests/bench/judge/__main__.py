@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.bench.judge.cells import CELLS, SENSITIVITY, Cell, Results, share
-from tests.bench.judge.rivals import Rival, fixed_thresholds, mann_whitney
+from tests.bench.judge.rivals import Rival, fixed_thresholds, mann_whitney, usual_p95
 from tests.bench.judge.simulate import Recording, World
 from trimtab.judge.samples import history_of
 from trimtab.judge.sequential import Policy, judge_history
@@ -21,8 +21,8 @@ from trimtab.model.verdict import Call
 _SLO = Slo((LatencyTarget(Latency.TTFT, 95, 1.0), LatencyTarget(Latency.ITL, 95, 0.060)))
 _FIRST = 20  # intervals drawn at once: what is decided sooner needs no more
 _CPU_BAR = 5.0  # ms per judged canary and interval
-# The usual p95 at mean load, and a quarter more: what a careful owner of the service would write down.
-_LIMITS = {Latency.TTFT: 1.25 * World().ttft * 2.28, Latency.ITL: 1.25 * World().itl * 1.64}
+# What a careful owner of the service would write down: a quarter above the p95 that the dashboard usually shows.
+_LIMITS = {latency: 1.25 * p95 for latency, p95 in usual_p95(World(), recordings=5).items()}
 _RIVALS: dict[str, Rival] = {"fixed thresholds": fixed_thresholds(_LIMITS), "Mann-Whitney": mann_whitney}
 
 

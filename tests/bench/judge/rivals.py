@@ -13,7 +13,9 @@ from collections.abc import Callable
 
 import numpy as np
 
+from tests.bench.judge.simulate import Change, Recording, World
 from trimtab.judge.history import ERRORS, Flags, Floats, History
+from trimtab.judge.samples import history_of
 from trimtab.model.slo import Latency
 from trimtab.model.verdict import Call
 
@@ -39,6 +41,17 @@ def fixed_thresholds(limits: dict[Latency, float]) -> Rival:
         return (Call.BAD, int(checks[0]) + 1) if checks.size else _end(history)
 
     return judged
+
+
+def usual_p95(world: World, *, recordings: int) -> dict[Latency, float]:
+    """Stable's median p95 over the intervals of some recordings, seconds, as a dashboard shows it."""
+    shown: dict[Latency, list[float]] = {latency: [] for latency in _COMPARED}
+    for seed in range(recordings):
+        pods = Recording(world, Change(), seed).pods(PROMOTED_AFTER)
+        history = history_of(pods, interval=15.0, began=0.0, looks=PROMOTED_AFTER)
+        for latency, values in shown.items():
+            values.extend(_quantile(history, latency, history.stable, 0.95).tolist())
+    return {latency: float(np.nanmedian(values)) for latency, values in shown.items()}
 
 
 def mann_whitney(history: History) -> tuple[Call, int]:

@@ -46,7 +46,7 @@ class World:
     dispersion: float = 2.5  # variance of a pod's arrivals over Poisson's: requests come in small crowds
     noise: float = 0.015  # of a pod's speed, lasting about half a minute
     nodes: int = 3
-    node_events: float = 0.5  # per node and quarter of an hour
+    node_events: float = 1.0  # in a quarter of an hour, over all nodes
     intervals: int = 60
 
 
@@ -208,7 +208,7 @@ def _node_events(random: np.random.Generator, world: World, steps: int, pods: in
     """ln of how much slower each pod is for its node's sake."""
     slow = np.zeros((steps, pods))
     node = random.integers(0, world.nodes, pods)
-    expected = world.node_events * steps * SCRAPE / 900
+    expected = world.node_events / world.nodes * steps * SCRAPE / 900
     for one in range(world.nodes):
         for _ in range(random.poisson(expected)):
             begin = int(random.integers(0, steps))

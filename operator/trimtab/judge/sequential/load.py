@@ -19,6 +19,7 @@ _PRIOR_DISPERSION, _PRIOR_WEIGHT = 1.5, 10.0  # of counts against Poisson's vari
 # d ln(latency) / d ln(load) before the stable pods have shown theirs. A wait in a queue grows faster than a step.
 _ELASTICITY = {Latency.ITL: 0.4, Latency.TTFT: 0.8, Latency.E2E: 0.5}
 _ELASTICITY_WEIGHT = 0.3  # squared logarithms: as much as load that doubles and halves shows in three intervals
+_LEAST_REAL = 0.3  # of the variance of counts over time is load, not chance
 _STEEPEST = 2.0
 
 
@@ -69,7 +70,10 @@ def elasticity(history: History, latency: Latency, centre: Floats) -> float:
         return prior
     x, y = np.log(load[good]), centre[good]
     x, y = x - x.mean(), y - y.mean()
-    slope = (float(x @ y) + prior * weight) / (float(x @ x) + weight)
+    # Counts vary by chance as well, which flattens the slope (errors in variables; Fuller, Measurement Error Models, 1987).
+    seen = float(x @ x)
+    real = max(seen - float((_PRIOR_DISPERSION / load[good]).sum()), _LEAST_REAL * seen)
+    slope = (float(x @ y) + prior * weight) / (real + weight)
     return min(max(slope, 0.0), _STEEPEST)
 
 

@@ -68,8 +68,9 @@ def far_slower_than_stable(case: Case) -> Iterator[Verdict]:
             limit = _limit(case, latency, window, difference)
             load = case.elasticity(latency) * case.load.error
             sure = math.hypot(normal_quantile(_LOOK_ALPHA) * math.sqrt(variance), _LOAD_ERRORS * load)
-            left = difference - case.load_effect(latency)
-            if min(least, left) > limit and case.spread(latency).tail(left, _ALPHA, sure) < _ALPHA:
+            effect = case.load_effect(latency)
+            left = difference - effect
+            if min(least - effect, left) > limit and case.spread(latency).tail(left, _ALPHA, sure) < _ALPHA:
                 ratio = math.exp(difference)
                 message = f"{LABEL[latency]} was {ratio:.2f} times stable's in the last {window} intervals."
                 yield bad(Reason.WORSE_THAN_STABLE, message, {f"{latency.value}.recentRatio": ratio})
