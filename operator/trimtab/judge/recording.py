@@ -4,8 +4,8 @@
      "sum": 7.1, "count": 40}
     {"t": 15.0, "role": "canary", "pod": "c-0", "metric": "requests_total", "value": 40}
 
-Sorted by time; values cumulative since the pod's start, as Prometheus sees them. Metrics of other names are kept by name
-only: a renamed metric is missing, not wrong.
+Sorted by time; values cumulative since the pod's start, as Prometheus sees them. Metrics of other names are kept by
+name only: a renamed metric is missing, not wrong.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import json
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -55,9 +56,7 @@ class Recording:
         """
         seconds = min(self.ended - self.began, deadline)
         looks = max(0, math.floor(seconds / interval + _LATE))
-        return history_of(
-            self.pods, interval=interval, began=self.began, looks=looks, unknown_names=self.unknown_names
-        )
+        return history_of(self.pods, interval=interval, began=self.began, looks=looks, unknown_names=self.unknown_names)
 
 
 def parse(lines: Iterable[str]) -> Recording:
@@ -115,7 +114,7 @@ def _histogram(number: int, sample: Mapping[str, Any], pod: _Pod, metric: str, t
     values = [counts[bound] for bound in bounds]
     if any(value < 0 for value in values):
         raise _wrong(number, "buckets", "has a negative count")
-    if any(later < earlier for earlier, later in zip(values, values[1:], strict=False)):
+    if any(later < earlier for earlier, later in pairwise(values)):
         raise _wrong(number, "buckets", "must not fall from one bound to the next: counts are cumulative")
     if pod.bounds.setdefault(metric, bounds) != bounds:
         raise _wrong(number, "buckets", f"of {metric} has other bounds than before")

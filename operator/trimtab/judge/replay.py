@@ -3,8 +3,9 @@
     python -m trimtab.judge.replay FILE.jsonl… --slo ttft.p95=500ms --slo itl.p95=60ms [--interval 15s]
         [--deadline 900s] [--margin itl=10%] [--trade itl] [--promise ttft=-15%] [--trace]
 
-Exit code 0 when every file was judged, whatever the verdict; 2 when an argument or a file is wrong, with a sentence that
-names the file, the line and the field.
+Exit code 0 when every file was judged, whatever the verdict; 2 when an argument or a file is wrong, with a sentence
+that names the file, the line and the field. The only module of this room that reads files: it is a program, and what
+it calls is pure.
 """
 
 from __future__ import annotations

@@ -60,7 +60,7 @@ def history_of(
     """
     if not interval > 0:
         raise ValueError("an interval must be longer than nothing")
-    ends = began + interval * np.arange(looks + 1)
+    ends = began + interval * np.arange(looks + 1, dtype=np.float64)
     shape = (looks, len(pods))
     resets, invalid = np.zeros(shape), np.zeros(shape, dtype=bool)
     histograms: dict[Latency, HistogramSeries] = {}

@@ -70,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     table = [
         f"{options.recordings} recordings of each kind (a quarter of them in rows without a bar).",
         "",
-        "| kind | Bad | within 10 | within 20 | Good | within 20 | fixed thresholds: Bad, Good | Mann-Whitney: Bad, Good |",
+        "| kind | Bad | within 10 | within 20 | Good | within 20 | thresholds: Bad, Good | Mann-Whitney: Bad, Good |",
         "|---|---|---|---|---|---|---|---|",
     ]
     harmful: Results = []

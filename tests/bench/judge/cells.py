@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,58 +54,43 @@ def _at_least(name: str, bar: float, value: Callable[[Results], float]) -> Bar:
     return Bar(name, value, bar, True)
 
 
-def _cells() -> tuple[Cell, ...]:
-    cells = []
+def _unchanged() -> Iterator[Cell]:
     for requests in (6, 30, 300):
         good = (_at_least("A/A called Good within 20 intervals", 92, share(Call.GOOD, 20)),) if requests == 300 else ()
         wrong = _at_most("A/A called Bad", 1, share(Call.BAD))
-        cells.append(Cell(f"A/A, {requests} requests", World(requests=requests), Change(), (wrong, *good)))
+        yield Cell(f"A/A, {requests} requests", World(requests=requests), Change(), (wrong, *good))
     for requests in (6, 30, 300):
         world = World(requests=requests, pod_spread=0.10)
-        wrong = _at_most("A/A called Bad, pods differ by 10 %", 1, share(Call.BAD))
-        cells.append(Cell(f"A/A, pods differ by 10 %, {requests} requests", world, Change(), (wrong,)))
-    itl, heavier = Change(itl=1.2), Change(load=1.25)
-    cells.append(
-        Cell(
-            "ITL 20 % worse, 300 requests",
-            World(requests=300),
-            itl,
-            (
-                _at_least("ITL 20 % worse found within 10 intervals", 90, share(Call.BAD, 10)),
-                _at_least("ITL 20 % worse found within 20 intervals", 97, share(Call.BAD, 20)),
-            ),
-            True,
-        )
-    )
-    late = _at_least("ITL 20 % worse found within 40 intervals", 95, share(Call.BAD, 40))
-    cells.append(Cell("ITL 20 % worse, 30 requests", World(requests=30), itl, (late,), True))
+        wrong = _at_most("A/A called Bad", 1, share(Call.BAD))
+        yield Cell(f"A/A, pods differ by 10 %, {requests} requests", world, Change(), (wrong,))
     for requests in (300, 30):
-        cells.append(
-            Cell(
-                f"TTFT twice as long, {requests} requests",
-                World(requests=requests),
-                Change(ttft=2.0),
-                (
-                    _at_least("TTFT twice as long found", 98, share(Call.BAD)),
-                    _at_most("TTFT twice as long found, median", 3, median_looks(Call.BAD), "intervals"),
-                ),
-                True,
-            )
-        )
-    tail = _at_least("2.7 % of tokens four times slower found", 95, share(Call.BAD))
-    cells.append(Cell("2.7 % of tokens slow, 300 requests", World(requests=300), Change(slow_tokens=0.027), (tail,), True))
-    for requests in (300, 30):
-        found = _at_least("5 % more errors found", 98, share(Call.BAD))
-        cells.append(
-            Cell(f"5 % more errors, {requests} requests", World(requests=requests), Change(errors=0.05), (found,), True)
-        )
-    for requests in (300, 30):
-        wrong = _at_most("healthy at 1.25 times the load called Bad", 1, share(Call.BAD))
-        cells.append(Cell(f"1.25 times the load, {requests} requests", World(requests=requests), heavier, (wrong,)))
-    return tuple(cells)
+        wrong = _at_most("healthy canary called Bad", 1, share(Call.BAD))
+        yield Cell(f"1.25 times the load, {requests} requests", World(requests=requests), Change(load=1.25), (wrong,))
 
 
-CELLS = _cells()
+def _slower() -> Iterator[Cell]:
+    soon = _at_least("found within 10 intervals", 90, share(Call.BAD, 10))
+    later = _at_least("found within 20 intervals", 97, share(Call.BAD, 20))
+    last = _at_least("found within 40 intervals", 95, share(Call.BAD, 40))
+    for requests, bars in ((300, (soon, later)), (30, (last,))):
+        yield Cell(f"ITL 20 % worse, {requests} requests", World(requests=requests), Change(itl=1.2), bars, True)
+    found = _at_least("found", 98, share(Call.BAD))
+    median = _at_most("found, median", 3, median_looks(Call.BAD), "intervals")
+    for requests in (300, 30):
+        world, change = World(requests=requests), Change(ttft=2.0)
+        yield Cell(f"TTFT twice as long, {requests} requests", world, change, (found, median), True)
+    tail = _at_least("found", 95, share(Call.BAD))
+    slow = Change(slow_tokens=0.027)
+    yield Cell("2.7 % of tokens four times slower, 300 requests", World(requests=300), slow, (tail,), True)
+
+
+def _failing() -> Iterator[Cell]:
+    found = _at_least("found", 98, share(Call.BAD))
+    for requests in (300, 30):
+        yield Cell(f"5 % more errors, {requests} requests", World(requests=requests), Change(errors=0.05), (found,), True)
+
+
+CELLS = (*_unchanged(), *_slower(), *_failing())
 # How much rests on what cannot be known: whether a slow pod is slow in both latencies. No bars.
 SENSITIVITY = tuple(
     Cell(

@@ -65,7 +65,7 @@ class Change:
 
 @dataclass
 class Recording:
-    """One simulated canary. Requests are drawn in pieces, so that a judge that stops early costs no more than it reads."""
+    """One simulated canary. Requests are drawn in pieces: a judge that stops early costs no more than it reads."""
 
     world: World
     change: Change
@@ -93,7 +93,7 @@ class Recording:
         while self._steps < intervals * PER_INTERVAL:
             self._draw(min(20 * PER_INTERVAL, self.world.intervals * PER_INTERVAL - self._steps))
         length = intervals * PER_INTERVAL
-        times = SCRAPE * np.arange(length + 1)
+        times = SCRAPE * np.arange(length + 1, dtype=np.float64)
         found = []
         histograms = {latency: _cumulative(parts, length) for latency, parts in self._sums.items()}
         counters = {name: _cumulative(parts, length)[..., None] for name, parts in self._counts.items()}

@@ -1,8 +1,8 @@
 """Evidence by betting: capital that can hardly grow when nothing is wrong.
 
-Each interval a share of the capital is staked on the canary's share (of slow requests, of errors) being higher than what
-it may be. If it is not, the expected capital never grows, so by Ville's inequality it exceeds 1/alpha with probability
-alpha at most, at whatever moment one stops (Ville 1939; Waudby-Smith and Ramdas, "Estimating means of bounded random
+Each interval a share of the capital is staked on the canary's share (of slow requests, of errors) being higher than
+what it may be. If it is not, the expected capital never grows, so by Ville's inequality it exceeds 1/alpha with
+probability alpha at most, at whatever moment one stops (Ville 1939; Waudby-Smith and Ramdas, "Estimating means of bounded random
 variables by betting", JRSS B 2024; Shafer, "Testing by betting", JRSS A 2021). No distribution is assumed, so intervals
 in which requests fail or wait together need no correction: the interval is the unit.
 """
@@ -19,7 +19,7 @@ _MOST = 0.9  # of what would ruin: a stake leaves at least a tenth of the capita
 
 
 def capital(seen: Floats, allowed: Floats, *, spared: int = 0) -> float:
-    """The logarithm of the capital after intervals with shares `seen` (K) where `allowed` (K) were the most there may be.
+    """ln of the capital after intervals with shares `seen` (K) where `allowed` (K) were the most there may be.
 
     The mean over three bettors of constant stakes, a mixture as good as the best of them but for a factor of three.
     `spared`: the best run of so many intervals does not count, because something outside of the canary may explain it.

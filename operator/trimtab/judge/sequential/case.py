@@ -49,12 +49,12 @@ class Case:
     @cached_property
     def canary_requests(self) -> Floats:
         """Requests that ended on all canary pods in each interval (K); 0 where unknown."""
-        return np.nansum(self.history.requests()[:, self.history.canary], axis=1)
+        return np.asarray(np.nansum(self.history.requests()[:, self.history.canary], axis=1))
 
     @cached_property
     def stable_requests(self) -> Floats:
         """The same of all stable pods."""
-        return np.nansum(self.history.requests()[:, self.history.stable], axis=1)
+        return np.asarray(np.nansum(self.history.requests()[:, self.history.stable], axis=1))
 
     def means(self, latency: Latency) -> Means | None:
         if latency not in self._means:

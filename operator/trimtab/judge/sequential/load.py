@@ -70,7 +70,7 @@ def elasticity(history: History, latency: Latency, centre: Floats) -> float:
         return prior
     x, y = np.log(load[good]), centre[good]
     x, y = x - x.mean(), y - y.mean()
-    # Counts vary by chance as well, which flattens the slope (errors in variables; Fuller, Measurement Error Models, 1987).
+    # Counts vary by chance as well, which flattens the slope (Fuller, Measurement Error Models, 1987).
     seen = float(x @ x)
     real = max(seen - float((_PRIOR_DISPERSION / load[good]).sum()), _LEAST_REAL * seen)
     slope = (float(x @ y) + prior * weight) / (real + weight)
@@ -89,7 +89,7 @@ def _still_here(history: History) -> Floats:
 
 def _dispersion(counts: Floats) -> float:
     """Variance of the pods' counts over Poisson's, within intervals: what all share is no noise of the ratio."""
-    pods = counts.shape[1]
+    pods = int(counts.shape[1])
     if pods < 2:
         return _PRIOR_DISPERSION
     mean = counts.mean(axis=1, keepdims=True)

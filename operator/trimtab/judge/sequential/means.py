@@ -1,7 +1,7 @@
 """One latency's mean, canary against stable, interval by interval.
 
-The mean per interval, `sum / count`, sees a shift inside a bucket, which the buckets do not: a 15 ms ITL sits within one.
-Its noise comes from intervals and pods, never from the number of tokens: the tokens of a request stand and fall
+The mean per interval, `sum / count`, sees a shift inside a bucket, which the buckets do not: a 15 ms ITL sits within
+one. Its noise comes from intervals and pods, never from the number of tokens: the tokens of a request stand and fall
 together, and the requests of an interval share its queue.
 """
 
@@ -86,7 +86,7 @@ def settled(history: History, warm_up: float) -> Flags:
     good = np.ones(history.resets.shape, dtype=bool)
     counts = history.requests()
     for column in range(len(history.pods)):
-        begins = list(np.flatnonzero(history.resets[:, column] > 0))
+        begins = [int(place) for place in np.flatnonzero(history.resets[:, column] > 0)]
         good[begins, column] = False
         begins = [place + 1 for place in begins]
         if history.canary[column]:
@@ -200,8 +200,8 @@ def _medians(values: Floats) -> Floats:
 def _dispersion(residuals: Floats, noise: Floats, difference: Floats, weight: Floats) -> float:
     """How much more intervals vary than their requests explain, with what neighbours share.
 
-    From the stable pods' residuals and the canary's first differences, by an upper quantile of their size, so that a node
-    event on some of them is not taken for noise; towards 1 by a prior.
+    From the stable pods' residuals and the canary's first differences, by an upper quantile of their size, so that a
+    node event on some of them is not taken for noise; towards 1 by a prior.
     """
     pods = residuals.shape[1]
     if pods < 2:

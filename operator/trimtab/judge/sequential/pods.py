@@ -23,13 +23,15 @@ import numpy as np
 from trimtab.judge.history import Flags, Floats
 from trimtab.judge.sequential.bounds import normal_quantile, normal_tail
 
-# Two kinds of hardware (median tau, spread of its logarithm, weight). GPU pods: research on fleets finds the median
-# TPOT of unchanged pairs to move by 2 %. Shared CPU cores: two identical vLLM processes measured 25 % apart in mean ITL.
+# Two kinds of hardware (median tau, spread of its logarithm, weight). GPU pods differ by some per cent; of two identical
+# vLLM processes on shared CPU cores one had a mean ITL 25 % above the other's over five minutes (measured).
 _PRIOR = ((0.03, 0.3, 0.75), (0.11, 0.4, 0.25))
 _TAUS = np.exp(np.linspace(math.log(0.006), math.log(0.6), 28))
 _RHOS = np.array([0.0, 0.5, 0.9, 0.99])
 _KAPPAS = np.array([1.0, 2.0])
-_REACH = np.concatenate((np.linspace(0.0, 0.3, 25), np.linspace(0.33, 1.5, 20)))  # where the predictive tail is looked at for a quantile
+_REACH = np.concatenate(
+    (np.linspace(0.0, 0.3, 25), np.linspace(0.33, 1.5, 20))
+)  # where the predictive tail is looked at for a quantile
 _NEGLIGIBLE = 1e-7  # posterior weight, against tail probabilities of 1e-4
 _CENTRE = 1.2  # variance of the middle half's mean against that of the plain mean, normal pods
 
@@ -65,8 +67,8 @@ class Grid:
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """The posterior over the points of the grid that matter; `scale`: the factor on tau of the difference between canary
-    and stable; `paired`: whether the other latency was seen.
+    """The posterior over the points of the grid that matter; `scale`: the factor on tau for the difference between
+    canary and stable; `paired`: whether the other latency was seen.
     """
 
     grid: Grid

@@ -49,7 +49,9 @@ def _beyond(case: Case, target: LatencyTarget) -> Iterator[Verdict]:
     share, usual = float(ours[-1]), float(theirs[-1]) if math.isfinite(theirs[-1]) else 0.0
     lower = wilson(share, count, _DISPERSION, _SURE)[0]
     if lower > min(0.9, max(_TIMES_ALLOWED * target.allowed_share, _TIMES_STABLE * usual)):
-        numbers = f"{LABEL[target.metric]} above {duration(target.seconds)} for {percent(share)} of {count:.0f} requests"
+        numbers = (
+            f"{LABEL[target.metric]} above {duration(target.seconds)} for {percent(share)} of {count:.0f} requests"
+        )
         message = f"{numbers} in one interval, {percent(target.allowed_share)} allowed; stable {percent(usual)}."
         evidence = {f"canary.{target.name}.shareAbove": share, f"stable.{target.name}.shareAbove": usual}
         yield bad(Reason.SLO_REGRESSION, message, evidence)
@@ -59,7 +61,12 @@ def far_slower_than_stable(case: Case) -> Iterator[Verdict]:
     """Bad within two or three intervals, each of them beyond the limit by itself."""
     for latency in Latency:
         means = case.means(latency)
-        if means is None or case.policy.traded(latency) or unequal(case) > 0 or means.place[-1] != case.history.looks - 1:
+        if (
+            means is None
+            or case.policy.traded(latency)
+            or unequal(case) > 0
+            or means.place[-1] != case.history.looks - 1
+        ):
             continue
         for window in _WINDOWS:
             if means.looks < window:

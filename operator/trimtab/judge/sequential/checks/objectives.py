@@ -67,7 +67,7 @@ def _surely_broken(case: Case, target: LatencyTarget) -> bool:
 
 
 def _share_above(bounds: Floats, below: Floats, threshold: float) -> float:
-    """Interpolated inside the bucket that holds the threshold, as PromQL's `histogram_quantile` does; NaN when empty."""
+    """Interpolated inside the bucket of the threshold, as PromQL's `histogram_quantile` does; NaN when empty."""
     finite = np.isfinite(bounds)
     if not finite.any() or threshold > bounds[finite][-1]:
         return float(1 - below[finite][-1]) if finite.any() else math.nan

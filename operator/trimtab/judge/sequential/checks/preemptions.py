@@ -34,10 +34,7 @@ def preemptions(case: Case) -> Iterator[Verdict]:
     if rate <= _GOOD_TIMES * usual + _GOOD_MORE:
         yield good(Reason.NOT_WORSE_THAN_STABLE, f"{numbers}.", evidence)
     elif (
-        rate > _BAD_TIMES * usual + _BAD_MORE
-        and history.looks >= _BAD_FROM
-        and ours >= _FEWEST
-        and unequal(case) <= 0
+        rate > _BAD_TIMES * usual + _BAD_MORE and history.looks >= _BAD_FROM and ours >= _FEWEST and unequal(case) <= 0
     ):
         yield bad(Reason.WORSE_THAN_STABLE, f"{numbers}.", evidence)
     else:

@@ -41,9 +41,7 @@ def _latency(case: Case, latency: Latency) -> Iterator[Verdict]:
     history, label = case.history, LABEL[latency]
     series = history.histograms.get(latency)
     ours, theirs = (
-        (False, False)
-        if series is None
-        else (_seen(series.count, history.canary), _seen(series.count, history.stable))
+        (False, False) if series is None else (_seen(series.count, history.canary), _seen(series.count, history.stable))
     )
     if theirs and not ours:
         yield unknown(Reason.CANARY_UNREADABLE, f"{label} of the canary cannot be read.{_renamed(case)}")

@@ -18,7 +18,7 @@ _CRASH_LOOP = 2  # times that the counters began anew, where no counter of resta
 def restarts(case: Case) -> Iterator[Verdict]:
     """Bad at the first restart of a container that stable's did not share, or when counters begin anew repeatedly.
 
-    Counters that begin anew once, without a restart that was counted, are a scrape of another process (a pod moved): the
+    Counters that begin anew once, without a restart that was counted, are another process behind the same name: the
     interval is left out.
     """
     history = case.history
