@@ -87,7 +87,9 @@ def _slower() -> Iterator[Cell]:
 def _failing() -> Iterator[Cell]:
     found = _at_least("found", 98, share(Call.BAD))
     for requests in (300, 30):
-        yield Cell(f"5 % more errors, {requests} requests", World(requests=requests), Change(errors=0.05), (found,), True)
+        yield Cell(
+            f"5 % more errors, {requests} requests", World(requests=requests), Change(errors=0.05), (found,), True
+        )
 
 
 CELLS = (*_unchanged(), *_slower(), *_failing())

@@ -38,7 +38,7 @@ def record(tmp_path: Path) -> Callable[..., Path]:
 
 
 def test_one_line_for_each_file_with_the_deciding_interval(run: Run, record: Callable[..., Path]) -> None:
-    same, worse = record("same"), record("worse", ttft=2.5)
+    same, worse = record("same"), record("worse", ttft=8.0)
     code, found, _ = run(same, worse, "--slo", "ttft.p95=1s", "--slo", "itl.p95=75ms")
     assert code == 0
     assert [(one["file"], one["verdict"]) for one in found] == [(str(same), "Good"), (str(worse), "Bad")]
