@@ -100,10 +100,13 @@ def test_time_may_run_slower_for_everything(traffic: Traffic, scale: float) -> N
 @given(traffics, st.sampled_from(("itl", "ttft", "errors")), st.floats(1.0, 4.0))
 def test_a_worse_canary_never_gets_a_better_verdict(traffic: Traffic, what: str, factor: float) -> None:
     canary = replace(traffic.pods[-1], itl=1.0, ttft=1.0, errors=0.01, load=1.0)
-    slow = {"itl": {"itl": factor}, "ttft": {"ttft": factor}, "errors": {"errors": min(1.0, 0.01 * factor**3)}}[what]
+    slow = {
+        "itl": replace(canary, itl=factor),
+        "ttft": replace(canary, ttft=factor),
+        "errors": replace(canary, errors=min(1.0, 0.01 * factor**3)),
+    }[what]
     calls = [
-        judge_history(replace(traffic, pods=(*traffic.pods[:-1], one)).history(), POLICY).call
-        for one in (canary, replace(canary, **slow))
+        judge_history(replace(traffic, pods=(*traffic.pods[:-1], one)).history(), POLICY).call for one in (canary, slow)
     ]
     assert WORSE[calls[0]] <= WORSE[calls[1]]
 

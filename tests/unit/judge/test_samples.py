@@ -18,7 +18,8 @@ def counter(times: list[float], values: list[float], name: str = "s-0") -> PodSa
 
 
 def requests(pod: PodSamples, looks: int = 3) -> list[float]:
-    return history_of([pod], interval=15.0, began=0.0, looks=looks).counters[REQUESTS][:, 0].tolist()
+    found = history_of([pod], interval=15.0, began=0.0, looks=looks).counters[REQUESTS]
+    return [float(value) for value in found[:, 0]]
 
 
 def test_increases_are_taken_at_the_ends_of_intervals() -> None:

@@ -61,7 +61,7 @@ class Traffic:
         rows: dict[Latency, list[Floats]] = {latency: [] for latency in BOUNDS}
         for place, count in enumerate(counts):
             for latency, median, spread in ((Latency.TTFT, 0.2, 0.5), (Latency.ITL, 0.02, 0.2)):
-                # Quantiles of the distribution in place of draws, with a little noise: small counts stay like each other.
+                # Quantiles in place of draws, with a little noise: small counts stay like each other.
                 points = (np.arange(count) + 0.5) / max(count, 1)
                 values = np.exp(spread * _normal(points) + 0.02 * random.standard_normal())
                 values = values * median * each[latency.value][place] * self.scale

@@ -2,9 +2,9 @@
 
 Each interval a share of the capital is staked on the canary's share (of slow requests, of errors) being higher than
 what it may be. If it is not, the expected capital never grows, so by Ville's inequality it exceeds 1/alpha with
-probability alpha at most, at whatever moment one stops (Ville 1939; Waudby-Smith and Ramdas, "Estimating means of bounded random
-variables by betting", JRSS B 2024; Shafer, "Testing by betting", JRSS A 2021). No distribution is assumed, so intervals
-in which requests fail or wait together need no correction: the interval is the unit.
+probability alpha at most, at whatever moment one stops (Ville 1939; Waudby-Smith and Ramdas, "Estimating means of
+bounded random variables by betting", JRSS B 2024; Shafer, "Testing by betting", JRSS A 2021). No distribution is
+assumed, so intervals in which requests fail or wait together need no correction: the interval is the unit.
 """
 
 from __future__ import annotations

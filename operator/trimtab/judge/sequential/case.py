@@ -17,7 +17,8 @@ from trimtab.model.slo import Latency
 _OTHER = {Latency.ITL: Latency.TTFT, Latency.TTFT: Latency.ITL, Latency.E2E: Latency.ITL}
 SLACK = 0.01  # the probability that two pods alike differ by more than the slack granted at the tail
 GOOD_ALPHA = 0.02  # the same for how much worse a Good canary may be than its pod lets it seem
-_FASTEST_CHANGE = 1e-12
+_LEAST_INFORMATION = 1e-12
+_LOAD_ERRORS = 1.5  # standard errors
 
 
 class Case:
@@ -76,8 +77,11 @@ class Case:
         if means is None:
             return None
         difference, information = means.estimate()
-        # What the load explains of one latency is taken off the other as well, or it would be counted twice.
-        return Other(difference - self.load_effect(second), 1 / max(information, _FASTEST_CHANGE))
+        # What the load surely explains of one latency is taken off the other as well, or it would be counted twice.
+        slope = self.elasticity(second)
+        surely = slope * max(0.0, self.load.logarithm - _LOAD_ERRORS * self.load.error)
+        variance = 1 / max(information, _LEAST_INFORMATION) + (slope * self.load.error) ** 2
+        return Other(difference - surely, variance)
 
     def elasticity(self, latency: Latency) -> float:
         """d ln(latency) / d ln(load), as the stable pods show it."""

@@ -27,7 +27,7 @@ _QUIET, _QUIET_OF_FOUR = 0.35, 0.55  # a lower quantile of mean squares with thr
 _FEWEST_TO_COMPARE = 5  # intervals, before one can be called unusual
 _OUTLYING = 3.5  # standard errors: a node event, not noise that lasts
 _CENTRE = 1.2  # variance of the middle half's mean against that of the plain mean, normal pods
-_FEWEST_LEFT = 2  # intervals that an estimate without the worst run rests on
+_FEWEST_LEFT = 1  # intervals that an estimate without the worst run rests on
 NODE_EVENT = 5  # intervals: a minute, and where it begins and ends inside of one
 
 

@@ -23,9 +23,10 @@ _SURE, _DISPERSION, _FEWEST = 3.5, 2.0, 4.0  # standard errors, of counts, reque
 # latencies alike, so one that alone is far off needs less.
 _FAR, _FAR_WITH_OTHERS = math.log(1.4), math.log(3.0)
 _ALIKE = 0.2  # the share of the one difference that the other shows
-_ALPHA, _LOOK_ALPHA = 0.003, 0.00005  # of pods alike, paid once; of noise, at each look
+_ALPHA, _LOOK_ALPHA = 0.001, 0.00005  # of pods alike, paid once; of noise, at each look
 _LOAD_ERRORS = 2.0  # standard errors of the load that the latency may owe to it
 _WINDOWS = (2, 3)  # newest intervals
+_FEWEST_COMPARED = 24.0  # requests of the canary in them: the mean of fewer is far from normal
 
 
 def far_beyond_objective(case: Case) -> Iterator[Verdict]:
@@ -69,8 +70,8 @@ def far_slower_than_stable(case: Case) -> Iterator[Verdict]:
         ):
             continue
         for window in _WINDOWS:
-            if means.looks < window:
-                break
+            if means.looks < window or case.canary_requests[-window:].sum() < _FEWEST_COMPARED:
+                continue
             difference, variance, least = means.last(window)
             limit = _limit(case, latency, window, difference)
             load = case.elasticity(latency) * case.load.error

@@ -12,10 +12,9 @@ from trimtab.judge.words import bad
 from trimtab.model.reason import Reason
 from trimtab.model.verdict import Verdict
 
-_EXPECTED = (
-    20.0  # requests that should have ended: none of them by chance is one in a million, at twice Poisson's variance
-)
-_LONGEST = 4  # intervals
+# Requests that should have ended: by chance none of them is one in a million, at three times Poisson's variance.
+_EXPECTED = 40.0
+_LONGEST = 8  # intervals
 
 
 def stuck_requests(case: Case) -> Iterator[Verdict]:
