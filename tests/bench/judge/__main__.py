@@ -62,7 +62,7 @@ def measure(cell: Cell, recordings: int) -> Measured:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.judge")
-    parser.add_argument("--recordings", type=int, default=600, help="of each kind")
+    parser.add_argument("--recordings", type=int, default=500, help="of each kind")
     parser.add_argument("--only", default="", help="kinds whose name contains this")
     parser.add_argument("--out", type=Path, default=Path("build/bench"))
     options = parser.parse_args(arguments)

@@ -23,8 +23,8 @@ import numpy as np
 from trimtab.judge.history import Flags, Floats
 from trimtab.judge.sequential.bounds import normal_quantile, normal_tail
 
-# Two kinds of hardware (median tau, spread of its logarithm, weight): GPU pods, which differ by some per cent, and shared
-# CPU cores, on which of two identical vLLM processes one had a mean ITL 25 % above the other's (measured, five minutes).
+# Two kinds of hardware (median tau, spread of its logarithm, weight): GPU pods, which differ by some per cent, and
+# shared CPU cores, where of two identical vLLM processes one had a mean ITL 25 % above the other's (measured).
 _PRIOR = ((0.03, 0.3, 0.75), (0.11, 0.4, 0.25))
 _TAUS = np.exp(np.linspace(math.log(0.006), math.log(0.6), 28))
 _RHOS = np.array([0.0, 0.5, 0.9, 0.99])
