@@ -56,10 +56,12 @@ def history_of(
 ) -> History:
     """The increases over `looks` intervals that begin at `began`. Raises ValueError for an interval that is no time.
 
-    A pod without a fresh sample at both ends of an interval is unknown in it.
+    A pod without a fresh sample at both ends of an interval is unknown in it. A counter or histogram that appears later
+    than its pod was at zero until then: clients create them with their first observation.
     """
     if not interval > 0:
         raise ValueError("an interval must be longer than nothing")
+    pods = [_from_the_start(pod) for pod in pods]
     ends = began + interval * np.arange(looks + 1, dtype=np.float64)
     shape = (looks, len(pods))
     resets, invalid = np.zeros(shape), np.zeros(shape, dtype=bool)
@@ -101,6 +103,27 @@ def history_of(
         invalid=invalid,
         began=began,
         unknown_names=unknown_names,
+    )
+
+
+def _from_the_start(pod: PodSamples) -> PodSamples:
+    series = (*pod.histograms.values(), *pod.counters.values(), *pod.gauges.values())
+    scrapes = max((one.times for one in series), key=len, default=np.empty(0))
+
+    def whole(samples: Samples) -> Samples:
+        before = scrapes[scrapes < samples.times[0]] if samples.times.size else np.empty(0)
+        if not before.size:
+            return samples
+        zeros = np.zeros((before.size, samples.values.shape[1]))
+        times, values = np.concatenate((before, samples.times)), np.concatenate((zeros, samples.values))
+        return Samples(times, values, samples.bounds)
+
+    return PodSamples(
+        pod.name,
+        pod.canary,
+        {name: whole(one) for name, one in pod.histograms.items()},
+        {name: whole(one) for name, one in pod.counters.items()},
+        pod.gauges,
     )
 
 

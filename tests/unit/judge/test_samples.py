@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from trimtab.judge.history import REQUESTS, RUNNING
+from trimtab.judge.history import ERRORS, REQUESTS, RUNNING
 from trimtab.judge.samples import PodSamples, Samples, history_of
 from trimtab.model.slo import Latency
 
@@ -65,6 +65,15 @@ def test_values_that_are_no_numbers_are_left_out_and_noted() -> None:
 def test_a_pod_that_appears_later_is_unknown_until_a_whole_interval_of_it_was_seen() -> None:
     found = requests(counter([20, 25, 30, 45], [1, 2, 3, 7]))
     assert math.isnan(found[0]) and math.isnan(found[1]) and found[2] == 4
+
+
+def test_a_counter_that_appears_with_its_first_error_was_zero_before() -> None:
+    times = np.arange(0.0, 50.0, 5.0)
+    requests_total = Samples(times, np.arange(10.0)[:, None])
+    errors = Samples(times[7:], np.array([[2.0], [3.0], [3.0]]))
+    pod = PodSamples("c-0", True, {}, {REQUESTS: requests_total, ERRORS: errors}, {})
+    found = history_of([pod], interval=15.0, began=0.0, looks=3).counters[ERRORS]
+    assert found[:, 0].tolist() == [0, 0, 3]
 
 
 def test_pods_with_other_bounds_are_compared_on_those_they_share() -> None:
