@@ -18,7 +18,7 @@ from trimtab.model.slo import LatencyTarget
 from trimtab.model.verdict import Verdict
 
 _BAD_FROM = math.log(1000)  # of capital
-_NEAR = 0.2  # of the allowed share: so much more than stable's is no difference
+_NEAR = 0.8  # of the allowed share: from here on stable breaks the objective too, or is about to
 
 
 def latency_objectives(case: Case) -> Iterator[Verdict]:
@@ -47,11 +47,17 @@ def _judged(case: Case, target: LatencyTarget) -> Verdict:
         if _share_above(bounds, ours, tight) > allowed:
             message = f"{numbers}. It is traded and needs headroom: {duration(tight)} is not kept."
             return unknown(Reason.TOO_FEW_SAMPLES, message, evidence)
-    elif share > allowed and math.isfinite(usual) and share <= usual + _NEAR * allowed:
-        return good(Reason.NOT_WORSE_THAN_STABLE, f"{numbers}; stable {percent(usual)}, no less.", evidence)
+    elif share > allowed and usual > _NEAR * allowed and share <= _share_above(bounds, theirs, _eased(case, target)):
+        message = f"{numbers}; stable {percent(usual)}, which the margin allows to grow as far."
+        return good(Reason.NOT_WORSE_THAN_STABLE, message, evidence)
     if share > allowed:
         return unknown(Reason.TOO_FEW_SAMPLES, f"{numbers}; too close to call.", evidence)
     return good(Reason.WITHIN_SLO, f"{numbers}.", evidence)
+
+
+def _eased(case: Case, target: LatencyTarget) -> float:
+    """The threshold that stable would have to keep for a canary slower by the margin to keep the objective's."""
+    return target.seconds * math.exp(-case.policy.margin(target.metric))
 
 
 def _surely_broken(case: Case, target: LatencyTarget) -> bool:
