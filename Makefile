@@ -7,7 +7,7 @@ export CLUSTER
 BENCH := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 .venv-bench/bin/python -m tests.bench
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-kills test test-unit test-cluster test-e2e test-vllm test-faults test-teardown test-all bench-planner lint type fmt crds docs golden cluster-up cluster-down clean
+.PHONY: help setup demo demo-kills test test-unit test-cluster test-e2e test-vllm test-faults test-teardown test-all bench-planner bench-judge lint type fmt crds docs golden cluster-up cluster-down clean
 
 help: ## Show this list.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -66,6 +66,9 @@ type: ## mypy, strict.
 fmt: ## Format the code.
 	$(PYTHON) -m ruff check --fix .
 	$(PYTHON) -m ruff format .
+
+bench-judge: ## Error rates of the judge on simulated recordings (build/bench/judge.json), about 15 minutes.
+	PYTHONPATH=operator:. $(PYTHON) -m tests.bench.judge
 
 crds: ## Generate the CRDs from the API models.
 	PYTHONPATH=operator $(PYTHON) -m trimtab.api.crds --write

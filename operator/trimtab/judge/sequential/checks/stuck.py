@@ -1,0 +1,39 @@
+"""Do requests run on the canary and never end? A histogram of latencies does not know them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from trimtab.judge.history import RUNNING, WAITING
+from trimtab.judge.sequential.case import Case
+from trimtab.judge.words import bad
+from trimtab.model.reason import Reason
+from trimtab.model.verdict import Verdict
+
+# Requests that should have ended: by chance none of them is one in a million, at three times Poisson's variance.
+_EXPECTED = 40.0
+_LONGEST = 8  # intervals
+
+
+def stuck_requests(case: Case) -> Iterator[Verdict]:
+    history = case.history
+    known = [history.gauges[name][:, history.canary] for name in (RUNNING, WAITING) if name in history.gauges]
+    counts = history.requests()
+    if not known or not history.canary.any() or not history.stable.any() or not history.looks:
+        return
+    here = np.nansum(np.array(known), axis=(0, 2))
+    idle = (np.nan_to_num(counts[:, history.canary], nan=1.0) == 0).all(axis=1)
+    run = 0
+    while run < min(_LONGEST, history.looks) and idle[-1 - run] and here[-1 - run] >= 1:
+        run += 1
+    if not run:
+        return
+    per_pod = float(np.nanmean(np.nan_to_num(counts[-run:, history.stable]).sum(axis=0)))
+    expected = per_pod * int(history.canary.sum())
+    if expected >= _EXPECTED:
+        seconds = run * history.interval
+        message = f"{here[-1]:.0f} requests are on the canary and none has ended in {seconds:.0f} s"
+        evidence = {"canary.running": float(here[-1]), "expectedRequests": expected}
+        yield bad(Reason.WORSE_THAN_STABLE, f"{message}; stable's pods ended {expected:.0f} each.", evidence)

@@ -1,0 +1,1 @@
+"""Error rates of the judge on simulated recordings, beside judges of other shapes."""
