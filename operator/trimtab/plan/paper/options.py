@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Final
@@ -105,36 +105,42 @@ def layout_knobs(layout: Layout) -> dict[str, KnobValue]:
 
 def options(request: PaperRequest) -> Options:
     """All that fit; possibly none. Raises PaperError when a fixed knob or a bound leaves a knob without values."""
-    axes = (
-        Axis("layout", tuple(range(max(1, len(layouts(request)))))),
-        Axis("replicas", tuple(_replicas(request))),
-        Axis("weights", request.weights or ("native",)),
-        Axis("kvCacheDtype", request.caches or ("native",)),
-        Axis("maxNumSeqs", _values(request, "maxNumSeqs", SEQUENCES)),
-        Axis("maxNumBatchedTokens", _values(request, "maxNumBatchedTokens", BUDGETS)),
-    )
     found = layouts(request)
     if not found:
-        return Options(Space.of(axes).where(np.zeros(Space.of(axes).count, bool)), (), (), ())
-    space = Space.of(axes)
-    gpus = np.array([layout.gpus for layout in found])[space.choices("layout")]
-    tokens, sequences = space.numbers("maxNumBatchedTokens"), space.numbers("maxNumSeqs")
-    space = space.where((gpus * space.numbers("replicas") <= request.gpus) & (sequences <= tokens))
-    space = space.where(_fitting(request, space, found))
-    points, traffic, replicas = [], [], []
-    for row in range(space.count):
-        config = space.config(row)
-        base = point_of(request, found[int(config["layout"])], str(config["weights"]), str(config["kvCacheDtype"]))
-        points.append(
-            replace(
-                base,
-                max_num_seqs=int(config["maxNumSeqs"]),
-                max_num_batched_tokens=int(config["maxNumBatchedTokens"]),
-            )
+        return Options(Space((), np.zeros((0, 0), np.intp)), (), (), ())
+    space = _space(request, found)
+    configs = [space.config(row) for row in range(space.count)]
+    replicas = tuple(int(config["replicas"]) for config in configs)
+    return Options(
+        space=space,
+        points=tuple(_configured(request, found, config) for config in configs),
+        traffic=tuple(shared(request.traffic, count) for count in replicas),
+        replicas=replicas,
+    )
+
+
+def _space(request: PaperRequest, found: list[Layout]) -> Space:
+    """Every combination within the GPUs that the engine would start with. `layout` is a position in `found`."""
+    space = Space.of(
+        (
+            Axis("layout", tuple(range(len(found)))),
+            Axis("replicas", tuple(_replicas(request, found))),
+            Axis("weights", request.weights or ("native",)),
+            Axis("kvCacheDtype", request.caches or ("native",)),
+            Axis("maxNumSeqs", _values(request, "maxNumSeqs", SEQUENCES)),
+            Axis("maxNumBatchedTokens", _values(request, "maxNumBatchedTokens", BUDGETS)),
         )
-        replicas.append(int(config["replicas"]))
-        traffic.append(shared(request.traffic, replicas[-1]))
-    return Options(space, tuple(points), tuple(traffic), tuple(replicas))
+    )
+    gpus = np.array([layout.gpus for layout in found])[space.choices("layout")] * space.numbers("replicas")
+    space = space.where((gpus <= request.gpus) & (space.numbers("maxNumSeqs") <= space.numbers("maxNumBatchedTokens")))
+    return space.where(_fitting(request, space, found))
+
+
+def _configured(request: PaperRequest, found: list[Layout], config: Mapping[str, KnobValue]) -> ServingPoint:
+    """The serving point of one row."""
+    base = point_of(request, found[int(config["layout"])], str(config["weights"]), str(config["kvCacheDtype"]))
+    sequences, tokens = int(config["maxNumSeqs"]), int(config["maxNumBatchedTokens"])
+    return replace(base, max_num_seqs=sequences, max_num_batched_tokens=tokens)
 
 
 @lru_cache(maxsize=64)
@@ -148,9 +154,9 @@ def shared(traffic: Traffic, replicas: int) -> Traffic:
     )
 
 
-def _replicas(request: PaperRequest) -> list[int]:
-    counts = {request.gpus // layout.gpus for layout in layouts(request)} | set(_powers(request.gpus))
-    return sorted(count for count in counts if count > 0) or [1]
+def _replicas(request: PaperRequest, found: list[Layout]) -> list[int]:
+    """Powers of two, and for each layout as many as there are GPUs for."""
+    return sorted({request.gpus // layout.gpus for layout in found} | set(_powers(request.gpus)))
 
 
 def _values(request: PaperRequest, knob: str, usual: tuple[int, ...]) -> tuple[int, ...]:
