@@ -12,6 +12,7 @@ from trimtab.model.reason import Reason
 from trimtab.model.wording import number, percent, seconds
 from trimtab.plan.combine import combined, ordered
 from trimtab.plan.context import SURE, Context
+from trimtab.plan.feasibility import infeasible
 from trimtab.plan.guardrails import objection
 from trimtab.plan.optimizers import OPTIMIZERS
 from trimtab.plan.request import PlanRequest
@@ -48,7 +49,10 @@ def propose(request: PlanRequest) -> Proposal:
     calm = _nothing_to_do(request, workload)
     if calm is not None:
         return calm
-    return _plan(_context(request, catalogue, workload))
+    context = _context(request, catalogue, workload)
+    answer = _plan(context)
+    # What helps a part of the way is worth trying; only where nothing does, the objective itself is in question.
+    return (infeasible(context) or answer) if isinstance(answer, NoPlan) else answer
 
 
 def _engine_refusal(catalogue: EngineCatalogue, request: PlanRequest) -> NoPlan | None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from trimtab.catalogue.models.shape import ModelShape
 from trimtab.model.bottleneck import Health
 from trimtab.model.config import EngineConfig
 from trimtab.model.plan import Plan
@@ -58,6 +59,7 @@ class PlanRequest:
     replicas: int = 1
     gpus_per_pod: int = 0
     memory_limit_bytes: int | None = None  # of the engine's container
+    model: ModelShape | None = None  # where the registry knows it
     model_quantization: str | None = None  # of the checkpoint, where it is known
     profile: str = "Balanced"
     plan: Plan | None = None

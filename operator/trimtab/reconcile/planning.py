@@ -13,6 +13,7 @@ from trimtab.api.convert import PlanFacts, Unreadable, plan_from, plan_status
 from trimtab.api.names import DEPLOYMENT_LABEL
 from trimtab.api.v1alpha1 import LLMDeployment, Mode
 from trimtab.catalogue import quantization_named_in
+from trimtab.catalogue.models import find_model
 from trimtab.kube.client import Kube, Object
 from trimtab.kube.kinds import OPTIMIZATION_PLANS
 from trimtab.model.bottleneck import Health
@@ -129,6 +130,7 @@ def _request(
         profile=spec.tuning.profile,
         arguments=spec.engine.args or (),
         plan=current,
+        model=find_model(spec.model.source or spec.model.name),
         model_quantization=quantization_named_in(spec.model.source or spec.model.name),
     )
 
