@@ -67,7 +67,7 @@ fmt: ## Format the code.
 	$(PYTHON) -m ruff check --fix .
 	$(PYTHON) -m ruff format .
 
-bench-judge: ## Error rates of the judge on simulated recordings (build/bench/judge.json), about 15 minutes.
+bench-judge: ## Error rates of the judge on simulated recordings (build/bench/judge.json), 15 to 20 minutes.
 	PYTHONPATH=operator:. $(PYTHON) -m tests.bench.judge
 
 crds: ## Generate the CRDs from the API models.
