@@ -13,24 +13,25 @@ STANDARD_ERRORS = 3.0  # one-sided 0.13 % for each look
 FEWEST = 8.0  # requests: below, nothing is called Bad by its latencies
 
 
-def effective(requests: float) -> float:
-    """The number of independent requests that `requests` dependent ones are worth."""
-    return max(requests, 0.0) / OVERDISPERSION
+def wilson(share: float, count: float, dispersion: float, errors: float) -> tuple[float, float]:
+    """Wilson's score interval (1927) at `errors` standard errors, `count` requests worth `count / dispersion`.
+
+    Rather than the normal interval, because it stays inside 0 to 1 and is honest for shares near 0 and 1.
+    """
+    n = count / dispersion
+    if not n > 0:
+        return 0.0, 1.0
+    p, z2 = min(max(share, 0.0), 1.0), errors**2
+    centre = (p + z2 / (2 * n)) / (1 + z2 / n)
+    half = errors * math.sqrt(p * (1 - p) / n + z2 / (4 * n * n)) / (1 + z2 / n)
+    return max(0.0, centre - half), min(1.0, centre + half)
 
 
 def share_bounds(share: float, requests: float) -> tuple[float, float]:
-    """Wilson's score interval (E. B. Wilson, 1927) for a share seen among `requests`, on the effective number of them.
-
-    Wilson's rather than the normal interval, because it stays inside 0 to 1 and is honest for shares near 0 and 1.
-    """
-    n = effective(requests)
-    if n <= 0 or math.isnan(share):
+    """Wilson's interval for a share seen among `requests`, with the dependence assumed here."""
+    if math.isnan(share):
         return 0.0, 1.0
-    p = min(max(share, 0.0), 1.0)
-    z2 = STANDARD_ERRORS**2
-    centre = (p + z2 / (2 * n)) / (1 + z2 / n)
-    half = STANDARD_ERRORS * math.sqrt(p * (1 - p) / n + z2 / (4 * n * n)) / (1 + z2 / n)
-    return max(0.0, centre - half), min(1.0, centre + half)
+    return wilson(share, requests, OVERDISPERSION, STANDARD_ERRORS)
 
 
 def relative_variance(histogram: Histogram) -> float:

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from trimtab.judge.sequential.betting import best_run, capital
-from trimtab.judge.sequential.bounds import half_width, normal_tail, wilson
+from trimtab.judge.sequential.bounds import half_width, normal_tail
 from trimtab.judge.sequential.pods import Other, PodEffects, spread_of
+from trimtab.judge.statistics import wilson
 
 
 def effects(first: list[float], second: list[float] | None = None) -> PodEffects:

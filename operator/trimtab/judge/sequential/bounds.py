@@ -41,14 +41,3 @@ def normal_tail(x: Floats) -> Floats:
 
 _POINTS = np.linspace(-8.0, 8.0, 1601)
 _TAILS = np.array([0.5 * math.erfc(point / math.sqrt(2)) for point in _POINTS])
-
-
-def wilson(share: float, count: float, dispersion: float, errors: float) -> tuple[float, float]:
-    """Wilson's score interval (1927) at `errors` standard errors, `count` requests worth `count / dispersion`."""
-    n = count / dispersion
-    if not n > 0:
-        return 0.0, 1.0
-    p, z2 = min(max(share, 0.0), 1.0), errors**2
-    centre = (p + z2 / (2 * n)) / (1 + z2 / n)
-    half = errors * math.sqrt(p * (1 - p) / n + z2 / (4 * n * n)) / (1 + z2 / n)
-    return max(0.0, centre - half), min(1.0, centre + half)

@@ -11,10 +11,8 @@ from trimtab.model.slo import Latency, LatencyTarget
 from trimtab.plan.paper.answers import Figures
 from trimtab.plan.performance import Forecast, Range, forecast
 from trimtab.plan.point import ServingPoint, Traffic
-from trimtab.plan.search.candidates import Bools, Candidates, Estimate, Floats
+from trimtab.plan.search.candidates import Z90, Bools, Candidates, Estimate, Floats
 
-# Half the width of a 90 % interval in standard deviations of a normal distribution.
-_Z90 = 1.6448536269514722
 _LEVELS = ("mean", "p50", "p95", "p99")
 
 
@@ -104,7 +102,7 @@ def _estimate(value: Floats, low: Floats, high: Floats) -> Estimate:
     """From a value and its 90 % interval; what is not served has an infinite mean and no deviation."""
     with np.errstate(invalid="ignore"):
         width = np.log(high) - np.log(low)
-    return Estimate(np.log(value), np.where(np.isfinite(width), width, 0.0) / (2 * _Z90))
+    return Estimate(np.log(value), np.where(np.isfinite(width), width, 0.0) / (2 * Z90))
 
 
 def _seconds(found: Range) -> tuple[Floats, Floats]:

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
+# Ninety per cent of a normal distribution lie within this many standard deviations.
+Z90: Final = 1.6448536269514722
 # A candidate is called safe when it keeps every limit with this probability.
 SAFE: Final = 0.9
 
@@ -27,10 +29,6 @@ class Estimate:
     def median(self) -> Floats:
         """In the metric's own unit."""
         return np.exp(self.mean)
-
-    def upper(self, z: float) -> Floats:
-        """The bound `z` standard deviations above, in the metric's own unit."""
-        return np.exp(self.mean + z * self.sd)
 
 
 @dataclass(frozen=True, slots=True)

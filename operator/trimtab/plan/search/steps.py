@@ -14,11 +14,8 @@ from itertools import combinations
 import numpy as np
 
 from trimtab.plan.search.acquire import safe
-from trimtab.plan.search.candidates import Candidates, Goal
+from trimtab.plan.search.candidates import Z90, Candidates, Goal
 from trimtab.plan.search.residuals import covariance
-
-# Ninety per cent of a normal distribution lie within this many standard deviations.
-_Z90 = 1.6448536269514722
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,5 +63,5 @@ def ratio(candidates: Candidates, metric: str, old: int, new: int) -> Ratio:
     both = covariance(candidates, metric, (old, new))
     sd = math.sqrt(max(0.0, both[0, 0] + both[1, 1] - 2.0 * both[0, 1]))
     difference = float(estimate.mean[new] - estimate.mean[old])
-    bounds = (difference, difference - _Z90 * sd, difference + _Z90 * sd)
+    bounds = (difference, difference - Z90 * sd, difference + Z90 * sd)
     return Ratio(*(math.exp(bound) for bound in bounds))

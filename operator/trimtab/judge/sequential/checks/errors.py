@@ -9,8 +9,8 @@ import numpy as np
 
 from trimtab.judge.history import ERRORS, Flags, Floats
 from trimtab.judge.sequential.betting import capital
-from trimtab.judge.sequential.bounds import wilson
 from trimtab.judge.sequential.case import Case
+from trimtab.judge.statistics import wilson
 from trimtab.judge.words import bad, good, percent, unknown
 from trimtab.model.reason import Reason
 from trimtab.model.verdict import Verdict

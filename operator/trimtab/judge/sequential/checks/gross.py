@@ -7,10 +7,11 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from trimtab.judge.sequential.bounds import normal_quantile, wilson
+from trimtab.judge.sequential.bounds import normal_quantile
 from trimtab.judge.sequential.case import Case
 from trimtab.judge.sequential.checks.traffic import unequal
 from trimtab.judge.sequential.policy import LABEL
+from trimtab.judge.statistics import wilson
 from trimtab.judge.words import bad, duration, percent
 from trimtab.model.reason import Reason
 from trimtab.model.slo import Latency, LatencyTarget
