@@ -131,6 +131,15 @@ class LoadGenerator:
             failures=dict(found["failures"]),
         )
 
+    def told(self) -> str:
+        """All requests so far and those of the last half minute, for messages."""
+        try:
+            stats = self.stats()
+            lately = self.stats(float(stats["now"]) - 30)["window"]
+        except AnswerError:
+            return "no load generator answers"
+        return f"load: in all {stats['totals']}; in the last 30 s {lately}"
+
     def change(self, **what: object) -> None:
         """Changes the traffic: `change(concurrency=4)`, `change(state="paused")`."""
         self._ask("/control", post=what)

@@ -73,7 +73,9 @@ class Scenario:
             if holds(view):
                 return view
             if time.monotonic() >= ends:
-                raise DidNotHappenError(f"{what}: not within {seconds:.0f} s. Pods {self.pods.now()}; {view}")
+                raise DidNotHappenError(
+                    f"{what}: not within {seconds:.0f} s. Pods {self.pods.now()}; {view}; {self.load.told()}"
+                )
 
     def create(self, **spec: Any) -> None:
         """Applies the service; `spec` is merged into its spec."""

@@ -44,9 +44,9 @@ def tune(scenario: Scenario, testkit: str, load: Load, patience: Patience) -> Tu
     began = time.time()
     scenario.patch({"tuning": {"mode": "Apply"}})
     attempt = scenario.attempt_ended(diagnosed, "Promoted", patience.trial)
-    view = scenario.settled(attempt.revision)
-    # One trial is what the later acts are compared with.
+    # One trial is what the later acts are compared with; the next plan would not wait until the old pods are gone.
     scenario.patch({"tuning": {"mode": "Recommend"}})
+    view = scenario.settled(attempt.revision)
     least_ready = scenario.pods.least_of_all(began)
     return Tuned(
         scenario=scenario,

@@ -2,7 +2,8 @@
 
 Measured figures move all the time, and findings near a threshold come and go. So a status is written when a decision or
 a state in it changed; when only the mood changed (a bottleneck, the SLO, a proposal), it must last for some cycles, and
-for more of them each time that it swings back, as figures near a threshold do;
+for more of them each time that it swings back, as figures near a threshold do. Several moods that take turns and are
+all unlike the written one are written as well, later: it is no longer true either way;
 figures and texts are carried along, and are written alone only when a figure has at least doubled or halved and stays.
 """
 
@@ -15,6 +16,7 @@ from typing import Any, NamedTuple
 from trimtab.reconcile.spec_checks import Problem
 
 _LASTING = 3  # cycles that a mood must last
+_UNLIKE = 2  # so many times longer when it is not the same mood all the time
 _GROWTH = 4  # after each write of a mood the next must last so many times longer, until it has been quiet as long
 _LONGEST = 40
 _MOVED_FAR = 2.0
@@ -34,15 +36,24 @@ class Key(NamedTuple):
 
 @dataclass(slots=True)
 class _Mood:
-    """What differed from the written status in the last cycles ("": nothing), for how many, and how many it takes."""
+    """What differed from the written status in the last cycles ("": nothing), for how many, and how many it takes.
+
+    `unlike`: for how many cycles something differed, whatever it was.
+    """
 
     last: str = ""
     seen: int = 0
+    unlike: int = 0
     needed: int = _LASTING
 
     def keep(self, mood: str) -> None:
         self.seen = self.seen + 1 if mood == self.last else 1
+        self.unlike = self.unlike + 1 if mood else 0
         self.last = mood
+
+    @property
+    def lasts(self) -> bool:
+        return self.seen >= self.needed or self.unlike >= _UNLIKE * self.needed
 
 
 @dataclass(slots=True)
@@ -68,7 +79,7 @@ class Memory:
                 mood.needed = _LASTING
             return False
         mood.keep(repr((mood_of(after), figures_moved(before, after))))
-        if mood.seen < mood.needed:
+        if not mood.lasts:
             return False
         self._moods[key] = _Mood(needed=min(_GROWTH * mood.needed, _LONGEST))
         return True

@@ -112,6 +112,15 @@ def test_a_mood_that_changes_again_counts_from_the_beginning() -> None:
     assert [memory.should_write(KEY, STATUS, two) for _ in range(3)] == [False, False, True]
 
 
+def test_moods_that_take_turns_and_are_all_unlike_the_written_one_are_written_in_the_end() -> None:
+    memory = Memory()
+    turns = [_with(_set(bottleneck=kind)) for kind in ("QueueBuildup", "HighLatency")] * 3
+    assert [memory.should_write(KEY, STATUS, after) for after in turns] == [False] * 5 + [True]
+    held = turns[-1]
+    later = [memory.should_write(KEY, held, after) for _ in range(40) for after in turns]
+    assert not any(later), "each second one is what is written"
+
+
 def test_each_resource_has_moods_of_its_own() -> None:
     memory = Memory()
     after = _with(_set(bottleneck="QueueBuildup"))
