@@ -1,14 +1,15 @@
 """What one process remembers between cycles, to save writes. It decides nothing: a restart begins with an empty one.
 
 Measured figures move all the time, and findings near a threshold come and go. So a status is written when a decision or
-a state in it changed; when only the mood changed (a bottleneck, the SLO, a proposal), it must last for some cycles, and
-for more of them each time that it swings back, as figures near a threshold do. Several moods that take turns and are
-all unlike the written one are written as well, later: it is no longer true either way;
-figures and texts are carried along, and are written alone only when a figure has at least doubled or halved and stays.
+a state in it changed; when only the mood changed (a bottleneck, the SLO, a proposal), it must last for some cycles. One
+that was written and left before must last longer each time that it comes back, as figures near a threshold do. Several
+moods that take turns and are all unlike the written one are written as well, later: it is no longer true either way.
+Figures and texts are carried along, and are written alone only when a figure has at least doubled or halved and stays.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -17,7 +18,7 @@ from trimtab.reconcile.spec_checks import Problem
 
 _LASTING = 3  # cycles that a mood must last
 _UNLIKE = 2  # so many times longer when it is not the same mood all the time
-_GROWTH = 4  # after each write of a mood the next must last so many times longer, until it has been quiet as long
+_GROWTH = 4  # so many times longer for each time that it was left before, until all has been quiet as long
 _LONGEST = 40
 _MOVED_FAR = 2.0
 _SMALL = 8.0  # a figure below it has not moved far, whatever its ratio
@@ -36,24 +37,34 @@ class Key(NamedTuple):
 
 @dataclass(slots=True)
 class _Mood:
-    """What differed from the written status in the last cycles ("": nothing), for how many, and how many it takes.
-
-    `unlike`: for how many cycles something differed, whatever it was.
+    """What differed from the written status in the last cycles ("": nothing) and for how many; `unlike`: for how many
+    something differed, whatever it was. `left`: how often each mood was written over since all was quiet.
     """
 
     last: str = ""
     seen: int = 0
     unlike: int = 0
-    needed: int = _LASTING
+    left: Counter[str] = field(default_factory=Counter)
 
     def keep(self, mood: str) -> None:
         self.seen = self.seen + 1 if mood == self.last else 1
         self.unlike = self.unlike + 1 if mood else 0
         self.last = mood
+        if not mood and self.seen >= _needed(max(self.left.values(), default=0)):
+            self.left.clear()
 
     @property
     def lasts(self) -> bool:
-        return self.seen >= self.needed or self.unlike >= _UNLIKE * self.needed
+        return self.seen >= _needed(self.left[self.last]) or self.unlike >= _UNLIKE * _needed(self.left.total())
+
+    def written_over(self, mood: str) -> None:
+        self.last, self.seen, self.unlike = "", 0, 0
+        self.left[mood] += 1
+
+
+def _needed(times: int) -> int:
+    """For how many cycles a mood must last that was left so many times."""
+    return int(min(_LASTING * _GROWTH ** min(times, _LONGEST), _LONGEST))
 
 
 @dataclass(slots=True)
@@ -75,13 +86,11 @@ class Memory:
         mood = self._moods.setdefault(key, _Mood())
         if mood_of(before) == mood_of(after) and not figures_moved(before, after):
             mood.keep("")
-            if mood.seen >= mood.needed:
-                mood.needed = _LASTING
             return False
-        mood.keep(repr((mood_of(after), figures_moved(before, after))))
+        mood.keep(repr(mood_of(after)))
         if not mood.lasts:
             return False
-        self._moods[key] = _Mood(needed=min(_GROWTH * mood.needed, _LONGEST))
+        mood.written_over(repr(mood_of(before)))
         return True
 
     def lasting(self, key: Key, intent: str, now: float) -> float:

@@ -214,6 +214,14 @@ def test_a_mood_that_swings_is_written_once_and_one_that_stays_each_time() -> No
     assert _writes(Memory(), slow)[0] == 40, "each was quiet for longer than 12 cycles"
 
 
+def test_a_mood_that_was_not_there_before_is_written_soon_however_soon_it_comes() -> None:
+    memory = Memory()
+    first, second = _with(_set(bottleneck="Idle")), _with(_set(bottleneck="QueueBuildup"))
+    assert _writes(memory, [first] * 3) == (1, first)
+    assert [memory.should_write(KEY, first, second) for _ in range(3)] == [False, False, True]
+    assert [memory.should_write(KEY, second, first) for _ in range(12)] == [False] * 11 + [True], "it comes back"
+
+
 def test_after_a_quiet_time_a_mood_is_written_soon_again() -> None:
     memory, up = Memory(), _with(_set(bottleneck="QueueBuildup"))
     written, held = _writes(memory, [up] * 20)
