@@ -12,16 +12,39 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from trimtab.model.samples import (
+    COUNTERS,
+    ERRORS,
+    GAUGES,
+    KV_USAGE,
+    PREEMPTIONS,
+    REQUESTS,
+    RESTARTS,
+    RUNNING,
+    TOKENS,
+    WAITING,
+    Floats,
+)
 from trimtab.model.slo import Latency
 
-Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 
-REQUESTS, ERRORS, PREEMPTIONS, RESTARTS = "requests_total", "errors_total", "preemptions_total", "restarts_total"
-TOKENS = "generation_tokens_total"
-RUNNING, WAITING, KV_USAGE = "running", "waiting", "kv_cache_usage"
-COUNTERS = (REQUESTS, ERRORS, PREEMPTIONS, RESTARTS, TOKENS)
-GAUGES = (RUNNING, WAITING, KV_USAGE)
+__all__ = [
+    "COUNTERS",
+    "ERRORS",
+    "GAUGES",
+    "KV_USAGE",
+    "PREEMPTIONS",
+    "REQUESTS",
+    "RESTARTS",
+    "RUNNING",
+    "TOKENS",
+    "WAITING",
+    "Flags",
+    "Floats",
+    "HistogramSeries",
+    "History",
+]
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,36 +7,17 @@ make fractions of requests). A histogram is reset as a whole.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trimtab.judge.history import Flags, Floats, HistogramSeries, History
+from trimtab.model.samples import PodSamples, Samples
 from trimtab.model.slo import Latency
 
-
-@dataclass(frozen=True, slots=True)
-class Samples:
-    """One series of one pod. `times` (T) seconds, ascending; `values` (T, C): one column for a counter or gauge; for a
-    histogram the observations at or below each of `bounds` (C - 1, ascending, the last +inf), then their sum.
-    """
-
-    times: Floats
-    values: Floats
-    bounds: tuple[float, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class PodSamples:
-    """All series of one pod by the name of the metric (`Latency` members for histograms)."""
-
-    name: str
-    canary: bool
-    histograms: Mapping[Latency, Samples]
-    counters: Mapping[str, Samples]
-    gauges: Mapping[str, Samples]
+__all__ = ["PodSamples", "Samples", "history_of"]
 
 
 @dataclass(frozen=True, slots=True)

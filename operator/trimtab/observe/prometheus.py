@@ -15,7 +15,8 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Self, TypeAlias
+from datetime import UTC, datetime
+from typing import Any, Self, TypeAlias, TypeVar
 
 import requests
 from prometheus_api_client import PrometheusConnect
@@ -39,9 +40,22 @@ class Sample:
 Vector: TypeAlias = tuple[Sample, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Series:
+    """One series of a range: (instant, value) at each step that has one; values as in `Sample`."""
+
+    labels: Mapping[str, str]
+    points: tuple[tuple[float, float], ...]
+
+
+Matrix: TypeAlias = tuple[Series, ...]
+A = TypeVar("A")
+Question: TypeAlias = Callable[[PrometheusConnect, dict[str, str]], A]
+
+
 class Prometheus:
-    """`query` asks; `on_query(seconds, outcome)` is told of each query. The address comes from the operator's
-    configuration alone; ValueError when it is not http or https.
+    """`query` and `query_range` ask; `on_query(seconds, outcome)` is told of each. The address comes from the
+    operator's configuration alone; ValueError when it is not http or https.
     """
 
     def __init__(
@@ -65,21 +79,33 @@ class Prometheus:
 
     async def query(self, expression: str) -> Vector | Unknown:
         """The instant vector of `expression` at Prometheus' own present, or why there is none."""
+        return await self._asked(lambda connection, patience: _vector(connection.custom_query(expression, patience)))
+
+    async def query_range(self, expression: str, *, start: float, end: float, step: float) -> Matrix | Unknown:
+        """The series of `expression` at `start`, `start + step`, up to `end` (whole seconds since the epoch)."""
+        first, last = (datetime.fromtimestamp(instant, UTC) for instant in (start, end))
+        return await self._asked(
+            lambda connection, patience: _matrix(
+                connection.custom_query_range(expression, first, last, f"{step:g}", patience)
+            )
+        )
+
+    async def _asked(self, question: Question[A]) -> A | Unknown:
         began = time.monotonic()
-        answer = await self._in_turn(expression)
+        answer = await self._in_turn(question)
         if self._on_query is not None:
             outcome = answer.why.value if isinstance(answer, Unknown) else "ok"
             self._on_query(time.monotonic() - began, outcome)
         return answer
 
-    async def _in_turn(self, expression: str) -> Vector | Unknown:
+    async def _in_turn(self, question: Question[A]) -> A | Unknown:
         try:
             await asyncio.wait_for(self._turns.acquire(), self._limits.queue)
         except TimeoutError:
             return Unknown(Why.TIMEOUT, f"Prometheus is too busy with other queries ({self._limits.queue:g} s).")
         loop = asyncio.get_running_loop()
         try:
-            asked = self._pool.submit(self._ask, expression)
+            asked = self._pool.submit(self._ask, question)
         except RuntimeError:
             self._turns.release()
             return Unknown(Why.UNREACHABLE, "The connection to Prometheus has been closed.")
@@ -90,10 +116,10 @@ class Prometheus:
         except TimeoutError:
             return _too_slow(self._limits.deadline)
 
-    def _ask(self, expression: str) -> Vector | Unknown:
+    def _ask(self, question: Question[A]) -> A | Unknown:
         patience = {"timeout": f"{math.ceil(self._limits.deadline)}s"}
         try:
-            return _vector(self._connection().custom_query(expression, params=patience))
+            return question(self._connection(), patience)
         except requests.exceptions.Timeout:
             return _too_slow(self._limits.read_timeout)
         except (
@@ -163,3 +189,16 @@ def _sample(item: Any) -> Sample:
     if not isinstance(labels, dict):
         raise NotAnAnswer("its answer is not an instant vector")
     return Sample(labels, float(value))
+
+
+def _matrix(result: object) -> Matrix:
+    if not isinstance(result, list):
+        raise NotAnAnswer("its answer is not a range of values")
+    return tuple(_series(item) for item in result)
+
+
+def _series(item: Any) -> Series:
+    labels, values = item["metric"], item["values"]
+    if not isinstance(labels, dict) or not isinstance(values, list):
+        raise NotAnAnswer("its answer is not a range of values")
+    return Series(labels, tuple((float(instant), float(value)) for instant, value in values))

@@ -5,15 +5,39 @@ Each answer carries several readings, told apart by the label `reading`, and one
 
 from __future__ import annotations
 
-from trimtab.observe.engines.spec import Engine, GaugeSpec, HistogramRole, InfoSpec, Name, Version, metrics_in
+from trimtab.observe.engines.spec import (
+    CounterRole,
+    Engine,
+    GaugeRole,
+    GaugeSpec,
+    HistogramRole,
+    InfoSpec,
+    Name,
+    Version,
+    metrics_in,
+)
 from trimtab.observe.promql import NAMESPACE, POD, Matcher, Scope, either, grouped, over, renamed, tagged
 
 READING = "reading"
 BUCKET = "le"
 AGE, SCRAPES, TARGET_UP = "age", "scrapes", "up"
+SAMPLED_AT = "sampled_at"
 CAPACITY = "capacity"
 CPU, MEMORY = "cpu_cores", "memory_bytes"
 GPU_UTILISATION, GPU_MEMORY = "gpu_utilisation", "gpu_memory_share"
+
+JUDGED_HISTOGRAMS = (HistogramRole.TTFT, HistogramRole.ITL, HistogramRole.TPOT, HistogramRole.E2E)
+JUDGED_COUNTERS = frozenset(
+    {
+        CounterRole.FINISHED,
+        CounterRole.FAILED,
+        CounterRole.REFUSED,
+        CounterRole.SERVER_ERRORS,
+        CounterRole.OUTPUT_TOKENS,
+        CounterRole.PREEMPTIONS,
+        CounterRole.SPECULATIVE_STEPS,
+    }
+)
 
 _PER_POD = (NAMESPACE, POD)
 # The kubelet looks at its containers every ten to fifteen seconds, so a shorter range may hold one sample only.
@@ -93,6 +117,45 @@ def gpu(scope: Scope, window: float) -> str:
     return either((tagged(utilisation, READING, GPU_UTILISATION), tagged(memory, READING, GPU_MEMORY)))
 
 
+def raw_states(engine: Engine, version: Version | None, scope: Scope) -> str:
+    """Per pod, for ranges: when the newest sample was taken, and each gauge as it was."""
+    names = metrics_in(engine.alive, version)
+    newest = either(grouped("max", _PER_POD, f"timestamp({scope.select(name)})") for name in names)
+    gauges = [
+        tagged(_gauge(engine.gauges[role], version, scope, None), READING, role.value)
+        for role in (GaugeRole.RUNNING, GaugeRole.WAITING, GaugeRole.KV_USAGE)
+        if role in engine.gauges
+    ]
+    return either([tagged(newest, READING, SAMPLED_AT), *gauges])
+
+
+def raw_counters(engine: Engine, version: Version | None, scope: Scope) -> str:
+    """Per pod and role, for ranges: the counter since the pod's start, where the role is judged."""
+    return either(
+        tagged(
+            either(
+                grouped("sum", _PER_POD, scope.select(name, spec.matchers)) for name in metrics_in(spec.names, version)
+            ),
+            READING,
+            role.value,
+        )
+        for role, spec in sorted(engine.counters.items())
+        if role in JUDGED_COUNTERS
+    )
+
+
+def raw_histograms(engine: Engine, version: Version | None, scope: Scope) -> str:
+    """Per pod and role, for ranges: every bucket since the pod's start, and without a bucket label the sum."""
+    parts: list[str] = []
+    for role in JUDGED_HISTOGRAMS:
+        names = metrics_in(engine.histograms[role], version) if role in engine.histograms else ()
+        for suffix, labels in (("_bucket", (*_PER_POD, BUCKET)), ("_sum", _PER_POD)):
+            if names:
+                series = either(grouped("sum", labels, scope.select(name + suffix)) for name in names)
+                parts.append(tagged(series, READING, role.value))
+    return either(parts)
+
+
 def _increase(
     names: tuple[Name, ...],
     version: Version | None,
@@ -109,9 +172,12 @@ def _increase(
     )
 
 
-def _gauge(spec: GaugeSpec, version: Version | None, scope: Scope, window: float) -> str:
+def _gauge(spec: GaugeSpec, version: Version | None, scope: Scope, window: float | None) -> str:
+    """Summarised over the window; as it is where there is none."""
+
     def combined(names: tuple[Name, ...]) -> str:
-        series = (over(spec.over, scope.select(name), window) for name in metrics_in(names, version))
+        selected = [scope.select(name) for name in metrics_in(names, version)]
+        series = selected if window is None else [over(spec.over, one, window) for one in selected]
         if spec.keep is None:
             return either(grouped(spec.combine, _PER_POD, one) for one in series)
         return either(grouped(spec.combine, _PER_POD, grouped("max", (*_PER_POD, *spec.keep), one)) for one in series)

@@ -11,6 +11,7 @@ from trimtab.judge.sequential.load import Load, elasticity, load_of
 from trimtab.judge.sequential.means import Means, means_of, settled, torn
 from trimtab.judge.sequential.pods import Other, PodEffects, Spread, spread_of
 from trimtab.judge.sequential.policy import Policy
+from trimtab.judge.statistics import wilson
 from trimtab.model.slo import Latency
 
 # The other latency in which a slow pod would be slow as well.
@@ -19,6 +20,7 @@ SLACK = 0.01  # the probability that two pods alike differ by more than the slac
 GOOD_ALPHA = 0.02  # the same for how much worse a Good canary may be than its pod lets it seem
 _LEAST_INFORMATION = 1e-12
 _LOAD_ERRORS = 1.5  # standard errors
+_DISPERSION, _BEFORE_ERRORS = 2.0, 2.0  # of counts against binomial ones; standard errors of a share seen before
 
 
 class Case:
@@ -31,6 +33,22 @@ class Case:
         self._spreads: dict[Latency, Spread] = {}
         self._elasticities: dict[Latency, float] = {}
         self._floors: dict[Latency, tuple[float, float]] = {}
+
+    @cached_property
+    def alone(self) -> bool:
+        """Whether nothing serves beside the canary, and nothing should."""
+        return self.policy.alone or self.policy.watching
+
+    def before(self, name: str) -> float | None:
+        """What stable showed in the verdict that promoted; None while it is there to be looked at."""
+        return self.policy.before.get(f"stable.{name}") if self.alone else None
+
+    def share_before(self, name: str) -> float:
+        """The same of a share, with what chance may add to it; 0 where nothing is known."""
+        share, count = self.before(name), self.before("requests")
+        if share is None or not count:
+            return 0.0
+        return wilson(share, count, _DISPERSION, _BEFORE_ERRORS)[1]
 
     @cached_property
     def settled(self) -> Flags:
@@ -96,7 +114,9 @@ class Case:
         return self.elasticity(latency) * self.load.heavier
 
     def slack(self, latency: Latency) -> float:
-        """ln of how much slower than stable the canary may be for no fault of its configuration."""
+        """ln of how much slower than stable the canary may be for no fault of its configuration; 0 where it is alone."""
+        if self.alone:
+            return 0.0
         return self.floors(latency)[0] + self.load_effect(latency)
 
     def floors(self, latency: Latency) -> tuple[float, float]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 
 from trimtab.judge.history import History
 from trimtab.judge.sequential.case import Case
+from trimtab.judge.sequential.checks.backlog import queued_requests
 from trimtab.judge.sequential.checks.errors import error_burst, error_share
 from trimtab.judge.sequential.checks.gross import far_beyond_objective, far_slower_than_stable
 from trimtab.judge.sequential.checks.means import mean_latencies
@@ -17,7 +18,9 @@ from trimtab.judge.sequential.checks.readable import readable
 from trimtab.judge.sequential.checks.restarts import restarts
 from trimtab.judge.sequential.checks.stuck import stuck_requests
 from trimtab.judge.sequential.checks.tails import tail_latencies
+from trimtab.judge.sequential.checks.throughput import throughput_objective
 from trimtab.judge.sequential.checks.traffic import comparable_load, enough_evidence
+from trimtab.judge.sequential.measured import measured
 from trimtab.judge.sequential.policy import Policy
 from trimtab.model.reason import Reason
 from trimtab.model.verdict import Call, Verdict, worst
@@ -29,6 +32,7 @@ CHECKS: tuple[Check, ...] = (
     restarts,  # a crash needs no statistics
     error_burst,
     stuck_requests,  # histograms count only what ended
+    queued_requests,  # nor those that wait
     far_beyond_objective,
     readable,  # what cannot be read is neither good nor bad
     enough_evidence,
@@ -39,6 +43,7 @@ CHECKS: tuple[Check, ...] = (
     mean_latencies,  # shifts inside a bucket
     tail_latencies,  # a few slow ones, which the mean hides
     preemptions,
+    throughput_objective,
     promises,  # last: no worse, but is it better?
 )
 
@@ -53,7 +58,10 @@ def judge_history(history: History, policy: Policy) -> Verdict:
     case = Case(history, policy)
     verdicts = [verdict for check in CHECKS for verdict in check(case)]
     word = worst(verdicts)
-    evidence = {name: value for verdict in verdicts for name, value in verdict.evidence.items() if math.isfinite(value)}
+    evidence = measured(case)
+    for verdict in verdicts:
+        evidence.update(verdict.evidence)
+    evidence = {name: value for name, value in evidence.items() if math.isfinite(value)}
     if word.call is Call.GOOD:
         reason = Reason.NOT_WORSE_THAN_STABLE if policy.slo.is_empty else Reason.WITHIN_SLO
         return Verdict(Call.GOOD, reason, " ".join(verdict.message for verdict in verdicts), evidence)

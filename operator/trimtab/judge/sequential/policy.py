@@ -21,6 +21,10 @@ class Policy:
     the plan claims to gain, as a relative change (-0.15 is 15 % less). `canary_share`: the share of the traffic that
     the router is configured to send to all canary pods together, where it is known. `warm_up`: seconds from a pod's
     first finished request (and from a restart) that say nothing about its speed.
+
+    `alone`: no stable pod is ready, so there is nothing to compare with and objectives decide (the repair of a service
+    that is down). `watching`: the canary has been promoted, which leaves it alone as well; `before`, the evidence of the
+    verdict that promoted, then stands in for stable: what stable broke beside the canary is no regression now.
     """
 
     slo: Slo = field(default_factory=Slo)
@@ -32,6 +36,9 @@ class Policy:
     warm_up: float = 15.0
     traded_headroom: float = 0.9
     error_margin: float = 0.005  # of requests, more than stable's
+    alone: bool = False
+    watching: bool = False
+    before: Mapping[str, float] = field(default_factory=dict)
 
     def margin(self, latency: Latency) -> float:
         """The margin on the logarithm of the ratio canary/stable."""

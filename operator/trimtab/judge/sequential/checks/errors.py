@@ -30,7 +30,7 @@ def error_burst(case: Case) -> Iterator[Verdict]:
         return
     (ours, our_count), (theirs, their_count) = found
     errors, count = float(ours[-1]), float(our_count[-1])
-    usual = float(theirs[-1] / their_count[-1]) if their_count[-1] > 0 else 0.0
+    usual = float(theirs[-1] / their_count[-1]) if their_count[-1] > 0 else case.share_before("errorShare")
     share = errors / count if count > 0 else 0.0
     if any(errors >= least and share >= portion for least, portion in _BURSTS) and share > _TIMES_STABLE * usual:
         message = f"{errors:.0f} of {count:.0f} requests failed in one interval ({percent(share)})"
@@ -47,7 +47,7 @@ def error_share(case: Case) -> Iterator[Verdict]:
     if count <= 0:
         return
     share = errors / count
-    usual = float(theirs.sum() / their_count.sum()) if their_count.sum() > 0 else 0.0
+    usual = float(theirs.sum() / their_count.sum()) if their_count.sum() > 0 else case.share_before("errorShare")
     evidence = {"canary.errorShare": share, "stable.errorShare": usual}
     numbers = f"{errors:.0f} errors in {count:.0f} requests ({percent(share)}), stable {percent(usual)}"
     served = our_count > 0

@@ -48,7 +48,8 @@ def _beyond(case: Case, target: LatencyTarget) -> Iterator[Verdict]:
     count = float(case.canary_requests[-1])
     if not math.isfinite(ours[-1]) or count < _FEWEST:
         return
-    share, usual = float(ours[-1]), float(theirs[-1]) if math.isfinite(theirs[-1]) else 0.0
+    share = float(ours[-1])
+    usual = float(theirs[-1]) if math.isfinite(theirs[-1]) else case.share_before(f"{target.name}.shareAbove")
     lower = wilson(share, count, _DISPERSION, _SURE)[0]
     if lower > min(0.9, max(_TIMES_ALLOWED * target.allowed_share, _TIMES_STABLE * usual)):
         numbers = (

@@ -86,15 +86,17 @@ def _noise(case: Case, latency: Latency, information: float, alpha: float) -> fl
 def _surely_no_worse(case: Case, latency: Latency, means: Means) -> bool:
     """Within the margin but for noise, and within twice the margin granted what pods alike differ by.
 
-    A bad minute of stable's must not be what makes the canary look no worse.
+    One stable pod says nothing about that: then what the prior grants comes on top of the margin, or no canary beside
+    one pod would ever be Good. A bad minute of stable's must not be what makes the canary look no worse.
     """
     margin = case.policy.margin(latency)
     flattered = case.elasticity(latency) * case.load.lighter
     _, floor = case.floors(latency)
+    most = 2 * margin if len(means.effects) > 1 else margin + max(margin, floor)
     difference, information = means.estimate()
     width = half_width(information, _NOISE_ALPHA)
     unflattered, left = means.without_run(-1.0)
     if left <= 0 or unflattered + flattered >= margin:
         return False
     difference += flattered
-    return difference + width < margin and difference + math.hypot(floor, width) < 2 * margin
+    return difference + width < margin and difference + math.hypot(floor, width) < most

@@ -34,6 +34,7 @@ def _judged(case: Case, target: LatencyTarget) -> Verdict:
     if not np.isfinite(ours).all():
         return unknown(Reason.TOO_FEW_SAMPLES, f"{what}: no finished request to judge by yet.")
     share, usual = _share_above(bounds, ours, target.seconds), _share_above(bounds, theirs, target.seconds)
+    worn = case.share_before(f"{target.name}.shareAbove")  # where stable is gone
     evidence = {
         f"canary.{target.name}.shareAbove": share,
         f"stable.{target.name}.shareAbove": usual,
@@ -41,12 +42,16 @@ def _judged(case: Case, target: LatencyTarget) -> Verdict:
     }
     numbers = f"{what} objective {duration(target.seconds)}: {percent(share)} above it, {percent(allowed)} allowed"
     if _surely_broken(case, target):
-        return bad(Reason.SLO_REGRESSION, f"{numbers}; stable {percent(usual)}.", evidence)
+        beside = f"; stable {percent(usual)}" if math.isfinite(usual) else ""
+        return bad(Reason.SLO_REGRESSION, f"{numbers}{beside}.", evidence)
     if case.policy.traded(target.metric):
         tight = target.seconds * case.policy.traded_headroom
         if _share_above(bounds, ours, tight) > allowed:
             message = f"{numbers}. It is traded and needs headroom: {duration(tight)} is not kept."
             return unknown(Reason.TOO_FEW_SAMPLES, message, evidence)
+    elif allowed < share <= worn:
+        message = f"{numbers}; before the promotion stable broke it as far."
+        return good(Reason.NOT_WORSE_THAN_STABLE, message, evidence)
     elif share > allowed and usual > _NEAR * allowed and share <= _share_above(bounds, theirs, _eased(case, target)):
         message = f"{numbers}; stable {percent(usual)}, which the margin allows to grow as far."
         return good(Reason.NOT_WORSE_THAN_STABLE, message, evidence)
@@ -68,7 +73,7 @@ def _surely_broken(case: Case, target: LatencyTarget) -> bool:
         return False
     ours, theirs = case.shares_above(target.metric, float(edges[0]))
     seen = np.isfinite(ours)
-    beside = np.nan_to_num(theirs[seen], nan=0.0)
+    beside = np.nan_to_num(theirs[seen], nan=case.share_before(f"{target.name}.shareAbove"))
     return capital(ours[seen], np.maximum(target.allowed_share, beside), spared=NODE_EVENT) > _BAD_FROM
 
 

@@ -23,6 +23,8 @@ def readable(case: Case) -> Iterator[Verdict]:
         ("stable", history.stable, Reason.STABLE_UNREADABLE),
     ):
         if not members.any():
+            if side == "stable" and _objectives_suffice(case):
+                continue
             yield unknown(reason, f"There is no {side} pod whose metrics could be read.")
             return
         if history.looks and history.invalid[-1, members].all():
@@ -45,11 +47,15 @@ def _latency(case: Case, latency: Latency) -> Iterator[Verdict]:
     )
     if theirs and not ours:
         yield unknown(Reason.CANARY_UNREADABLE, f"{label} of the canary cannot be read.{_renamed(case)}")
-    elif ours and not theirs:
+    elif ours and not theirs and not case.alone:
         yield unknown(Reason.STABLE_UNREADABLE, f"{label} of stable cannot be read.{_renamed(case)}")
     elif not ours and not theirs and case.policy.targets(latency):
         message = f"{label} has an objective and no pod has its histogram.{_renamed(case)}"
         yield unknown(Reason.METRICS_MISSING, message)
+
+
+def _objectives_suffice(case: Case) -> bool:
+    return case.policy.watching or (case.policy.alone and not case.policy.slo.is_empty)
 
 
 def _seen(values: Floats, members: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> bool:

@@ -26,8 +26,9 @@ def enough_evidence(case: Case) -> Iterator[Verdict]:
     if not served.size:
         yield unknown(Reason.NO_TRAFFIC, "The canary has finished no request yet.", evidence)
         return
-    if not (case.canary_requests[-_RECENT:] > 0).any() or not (case.stable_requests[-_RECENT:] > 0).any():
-        side = "stable has" if (case.canary_requests[-_RECENT:] > 0).any() else "the canary has"
+    ours, theirs = ((counts[-_RECENT:] > 0).any() for counts in (case.canary_requests, case.stable_requests))
+    if not ours or not (theirs or case.alone):
+        side = "stable has" if ours else "the canary has"
         yield unknown(Reason.NO_TRAFFIC, f"Traffic has stopped: {side} finished no request of late.", evidence)
         return
     seen = (case.settled[:, case.history.canary]).any(axis=1)
@@ -35,7 +36,9 @@ def enough_evidence(case: Case) -> Iterator[Verdict]:
     evidence["intervals"] = float(active.sum())
     since = int(seen.sum())
     needed = case.policy.minimum_requests
-    if active.sum() < GOOD_FROM or count < needed:
+    if case.policy.watching:
+        yield good(Reason.WITHIN_SLO, f"{count:.0f} requests since the promotion.", evidence)
+    elif active.sum() < GOOD_FROM or count < needed:
         message = (
             f"{int(active.sum())} of {GOOD_FROM} intervals and {count:.0f} of {needed} requests that a promotion needs."
         )
