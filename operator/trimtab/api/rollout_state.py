@@ -79,7 +79,7 @@ def rollout_state_from(document: Mapping[str, Any] | None) -> RolloutState | Unr
 def rollout_state_to(state: RolloutState) -> dict[str, Any]:
     """The fields `rollout` and `attempts` of a status. Raises ValueError for a knob that the resource has no field for.
 
-    Messages are cut to the schema's length and numbers that are not finite are left out of evidence.
+    Messages and evidence are cut to the schema's length; numbers that are not finite are left out of the evidence.
     """
     rollout = {
         "phase": state.phase.value,
@@ -125,7 +125,8 @@ def _maybe_from(text: str | None) -> float | None:
 
 
 def _numbers(values: Mapping[str, float]) -> dict[str, float] | None:
-    return {key: float(value) for key, value in sorted(values.items()) if math.isfinite(value)} or None
+    finite = [(key, float(value)) for key, value in sorted(values.items()) if math.isfinite(value)]
+    return dict(finite[: status.NUMBERS_KEPT]) or None
 
 
 def _decision_to(decision: Decision | None) -> dict[str, Any] | None:

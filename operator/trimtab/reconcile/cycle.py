@@ -13,7 +13,6 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from trimtab import judge
 from trimtab.analyse import diagnose
 from trimtab.api.convert import Unreadable, config_of, policy_of, rollout_state_from, rollout_state_to, slo_of
 from trimtab.api.names import selector_labels, selector_text
@@ -28,15 +27,14 @@ from trimtab.model.reason import Reason
 from trimtab.model.rollout import (
     Action,
     Announce,
-    Phase,
     RevisionFacts,
     RolloutFacts,
     RolloutState,
     Wish,
 )
-from trimtab.model.snapshot import RevisionView, Snapshot
+from trimtab.model.snapshot import Snapshot
 from trimtab.model.verdict import Verdict
-from trimtab.reconcile import adoption, planning, status
+from trimtab.reconcile import adoption, judging, planning, status
 from trimtab.reconcile.limits import limits_of
 from trimtab.reconcile.measuring import measure
 from trimtab.reconcile.memory import Key
@@ -63,7 +61,7 @@ class Facts:
     user: Wish
     revisions: Mapping[str, RevisionFacts]
     snapshot: Snapshot
-    trial: Snapshot | None  # the readings since the candidate serves
+    trial: judging.Trial | None  # what is judged, since it serves
 
 
 async def cycle(key: Key, world: World) -> float | None:
@@ -83,7 +81,7 @@ async def cycle(key: Key, world: World) -> float | None:
     with steps("analyse"):
         health = await asyncio.to_thread(_diagnose, found)
     with steps("judge"):
-        verdict = await asyncio.to_thread(_judge, found)
+        verdict = await asyncio.to_thread(judging.judged, found.trial)
     with steps("plan"):
         planned = await _plan(found, health, world)
     with steps("step"):
@@ -101,7 +99,8 @@ async def cycle(key: Key, world: World) -> float | None:
         world.telemetry.judged(verdict.call.value, verdict.reason.value)
     world.telemetry.phase(key.namespace, key.name, state.phase.value)
     steps.log(report)
-    return next_wake(state, policy_of(found.deployment.spec), world.now())
+    wake = next_wake(state, policy_of(found.deployment.spec), world.now())
+    return wake if found.trial is None else min(wake, found.trial.next_look(world.now()))
 
 
 async def _plan(facts: Facts, health: Health, world: World) -> planning.Planned:
@@ -169,7 +168,8 @@ async def _gather(key: Key, raw: Mapping[str, Any], world: World) -> Facts | sta
     if adoption.followed(held, revisions) is not held:
         held = adoption.followed(held, revisions)
         user, revisions = _identify(deployment, held, workloads, template)
-    snapshot, trial = await measure(key, deployment, held, revisions, workloads, world)
+    snapshot = await measure(key, deployment, revisions, workloads, world)
+    trial = await judging.read_trial(key, deployment, held, revisions, snapshot, world)
     return Facts(
         raw=raw,
         deployment=deployment,
@@ -216,30 +216,6 @@ def _diagnose(facts: Facts) -> Health:
     config = stable.config if stable is not None else facts.user.config
     limits = limits_of(facts.engine, facts.deployment, config)
     return diagnose(facts.snapshot, slo_of(facts.deployment.spec), revision, limits)
-
-
-def _judge(facts: Facts) -> Verdict | None:
-    """The verdict on what is on trial, or while watching on what was promoted; None when there is nothing to judge."""
-    state = facts.state
-    if facts.trial is None or state.served_at is None:
-        return None
-    watching = state.phase is Phase.WATCHING
-    canary = state.stable if watching else state.candidate
-    if canary is None:
-        return None
-    stable = state.previous if watching else state.stable
-    return judge.judge(
-        judge.JudgeRequest(
-            stable=facts.trial.revision(stable.revision) if stable is not None else RevisionView("", ()),
-            canary=facts.trial.revision(canary.revision),
-            slo=slo_of(facts.deployment.spec),
-            trades=state.candidate.trades if state.candidate is not None else frozenset(),
-            elapsed=facts.trial.window,
-            minimum_requests=facts.deployment.spec.rollout.minimum_requests,
-            watching=watching,
-            before=state.decision.evidence if watching and state.decision is not None else {},
-        )
-    )
 
 
 def _rollout_facts(facts: Facts, planned: Wish | None, verdict: Verdict | None) -> RolloutFacts:

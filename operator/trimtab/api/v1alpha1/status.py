@@ -30,7 +30,8 @@ from trimtab.model.verdict import Call
 ATTEMPTS_KEPT = 10
 BAD_KEPT = 64
 
-Numbers = Annotated[dict[str, Number], Field(max_length=64)]
+NUMBERS_KEPT = 64
+Numbers = Annotated[dict[str, Number], Field(max_length=NUMBERS_KEPT)]
 
 
 class ConditionStatus(StrEnum):

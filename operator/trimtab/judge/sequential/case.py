@@ -114,7 +114,7 @@ class Case:
         return self.elasticity(latency) * self.load.heavier
 
     def slack(self, latency: Latency) -> float:
-        """ln of how much slower than stable the canary may be for no fault of its configuration; 0 where it is alone."""
+        """ln of how much slower than stable the canary may be for no fault of its configuration; 0 alone."""
         if self.alone:
             return 0.0
         return self.floors(latency)[0] + self.load_effect(latency)

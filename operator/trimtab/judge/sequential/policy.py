@@ -23,8 +23,8 @@ class Policy:
     first finished request (and from a restart) that say nothing about its speed.
 
     `alone`: no stable pod is ready, so there is nothing to compare with and objectives decide (the repair of a service
-    that is down). `watching`: the canary has been promoted, which leaves it alone as well; `before`, the evidence of the
-    verdict that promoted, then stands in for stable: what stable broke beside the canary is no regression now.
+    that is down). `watching`: the canary has been promoted, which leaves it alone as well; `before`, the evidence of
+    the verdict that promoted, then stands in for stable: what stable broke beside the canary is no regression now.
     """
 
     slo: Slo = field(default_factory=Slo)

@@ -52,9 +52,8 @@ def queued_requests(case: Case) -> Iterator[Verdict]:
 
 def _wait(waiting: Floats, ended: Floats, members: Flags, interval: float) -> float:
     """Seconds that a request waits on these pods; with no end at all, as if one had ended."""
-    seconds = interval * waiting.shape[0]
-    queue = float(np.nansum(waiting[:, members])) / waiting.shape[0]
-    return queue * seconds / max(float(np.sum(ended[:, members])), 1.0)
+    queue, done = float(np.nansum(waiting[:, members])), float(np.sum(ended[:, members]))
+    return queue * interval / max(done, 1.0)
 
 
 def _beside(case: Case, waiting: Floats, ended: Floats) -> float | None:
