@@ -21,14 +21,6 @@ def unknown(reason: Reason, message: str, evidence: Mapping[str, float] | None =
     return Verdict(Call.UNKNOWN, reason, message, evidence or {})
 
 
-def unreadable(what: str, reading: Unknown) -> Verdict:
-    """Unknown, because a reading of the canary is."""
-    words = f" {reading.message}" if reading.message else ""
-    if reading.why is Why.NO_TRAFFIC:
-        return unknown(Reason.NO_TRAFFIC, f"{what}: no traffic.{words}")
-    return unknown(Reason.CANARY_UNREADABLE, f"{what} cannot be read ({reading.why.value}).{words}")
-
-
 _METRICS: Mapping[Why, Reason] = {
     Why.NOT_SCRAPED: Reason.METRICS_MISSING,
     Why.NOT_EXPORTED: Reason.METRICS_MISSING,

@@ -7,7 +7,17 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from trimtab.judge.history import ERRORS, PREEMPTIONS, REQUESTS, RESTARTS, RUNNING, WAITING, Floats, History
+from trimtab.judge.history import (
+    ERRORS,
+    PREEMPTIONS,
+    REQUESTS,
+    RESTARTS,
+    RUNNING,
+    TOKENS,
+    WAITING,
+    Floats,
+    History,
+)
 from trimtab.judge.samples import PodSamples, Samples, history_of
 from trimtab.model.slo import Latency
 
@@ -30,7 +40,8 @@ class Pod:
     errors: float | Floats = 0.0  # share of the requests
     preemptions: float = 0.0  # per request
     restarts_in: tuple[int, ...] = ()
-    waiting: float = 0.0
+    waiting: float | Floats = 0.0  # at the end of each interval
+    tokens: float = 50.0  # per request
     running: float = 4.0
 
 
@@ -78,8 +89,11 @@ class Traffic:
             ERRORS: np.round(counts * each["errors"]),
             PREEMPTIONS: counts * pod.preemptions,
             RESTARTS: restarts,
+            TOKENS: counts * pod.tokens,
         }
-        gauges = {RUNNING: pod.running, WAITING: pod.waiting}
+        gauges = {
+            name: _each(value, self.intervals) for name, value in ((RUNNING, pod.running), (WAITING, pod.waiting))
+        }
         return PodSamples(
             name=pod.name,
             canary=pod.canary,
@@ -90,7 +104,7 @@ class Traffic:
                 if key not in self.left_out
             },
             gauges={
-                key: Samples(times, np.full((len(times), 1), value))
+                key: Samples(times, np.append(value[:1], value)[:, None])
                 for key, value in gauges.items()
                 if key not in self.left_out
             },

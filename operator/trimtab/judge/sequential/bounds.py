@@ -12,9 +12,12 @@ from trimtab.judge.history import Floats
 
 # The information at which the mixture's bound is tightest: about eight intervals of 30 requests, or two of 300.
 MIXTURE_INFORMATION = 4000.0
+# The same for a canary with few requests that is far better: five intervals of 5 at twice the usual dispersion.
+LITTLE_INFORMATION = 40.0
+_LITTLE_ALPHA = 0.2  # of alpha, for that bound
 
 
-def half_width(information: float, alpha: float) -> float:
+def half_width(information: float, alpha: float, tightest: float = MIXTURE_INFORMATION) -> float:
     """One-sided half width of a mean's confidence sequence, after `information` (the sum of inverse variances).
 
     The normal-mixture boundary (Robbins 1970; Howard, Ramdas, McAuliffe and Sekhon, "Time-uniform, nonparametric,
@@ -24,8 +27,14 @@ def half_width(information: float, alpha: float) -> float:
     """
     if not information > 0:
         return math.inf
-    rho = MIXTURE_INFORMATION
+    rho = tightest
     return math.sqrt((information + rho) * math.log((information + rho) / (rho * (2 * alpha) ** 2))) / information
+
+
+def narrower_half_width(information: float, alpha: float) -> float:
+    """The smaller one of two such widths, one for little information: together they err with 1.2 `alpha`."""
+    usual = half_width(information, alpha)
+    return min(usual, half_width(information, _LITTLE_ALPHA * alpha, LITTLE_INFORMATION))
 
 
 @cache

@@ -20,7 +20,7 @@ from trimtab.model.verdict import Verdict
 _INTERVALS = 2  # newest: one alone may be a crowd that came at once
 _LEAST_WAITING = 4.0  # requests per pod, in each of them: fewer are a moment's chance
 _FEWEST = 8.0  # requests that wait or have ended
-_TIMES_STABLE = 2.0  # of the stable pod on which requests wait longest
+_TIMES_STABLE = 3.0  # of the longest wait on a stable pod
 _BEYOND_OBJECTIVE = 1.5  # an estimate must be further beyond than a measurement
 
 
@@ -30,13 +30,14 @@ def queued_requests(case: Case) -> Iterator[Verdict]:
     waiting = history.gauges.get(WAITING)
     if waiting is None or history.looks < _INTERVALS:
         return
-    newest, ended = waiting[-_INTERVALS:], np.nan_to_num(history.requests()[-_INTERVALS:])
+    counts = np.nan_to_num(history.requests())
+    newest, ended = waiting[-_INTERVALS:], counts[-_INTERVALS:]
     if not np.isfinite(newest[:, history.canary]).any(axis=1).all():
         return
     wait = _wait(newest, ended, history.canary, history.interval)
     evidence = {"canary.waiting": float(np.nansum(newest[-1, history.canary])), "canary.expectedWait": wait}
     numbers = f"{evidence['canary.waiting']:.0f} requests wait on the canary, about {duration(wait)} each"
-    beside = _beside(case, newest, ended)
+    beside = _beside(case, waiting, counts)
     if beside is not None:
         evidence["stable.expectedWait"] = beside
         numbers += f"; stable {duration(beside)}"
@@ -57,17 +58,15 @@ def _wait(waiting: Floats, ended: Floats, members: Flags, interval: float) -> fl
 
 
 def _beside(case: Case, waiting: Floats, ended: Floats) -> float | None:
-    """The wait on the stable pod that has the longest; what there was before the promotion where stable is gone."""
-    pods = np.flatnonzero(case.history.stable)
-    if not pods.size:
+    """The longest wait that there ever was on a stable pod, because queues wander between pods that are alike; what
+    there was before the promotion where stable is gone.
+    """
+    stable = case.history.stable
+    if not stable.any():
         return case.before("expectedWait")
-    one = np.zeros(len(case.history.pods), dtype=bool)
-    waits = []
-    for pod in pods:
-        one[:] = False
-        one[pod] = True
-        waits.append(_wait(waiting, ended, one, case.history.interval))
-    return max(waits)
+    queues, done = np.nan_to_num(waiting[:, stable]), ended[:, stable]
+    queues, done = queues[1:] + queues[:-1], done[1:] + done[:-1]
+    return float((queues * case.history.interval / np.maximum(done, 1.0)).max())
 
 
 def _limit(case: Case) -> tuple[float | None, Reason]:

@@ -50,14 +50,27 @@ def _beyond(case: Case, target: LatencyTarget) -> Iterator[Verdict]:
         return
     share = float(ours[-1])
     usual = float(theirs[-1]) if math.isfinite(theirs[-1]) else case.share_before(f"{target.name}.shareAbove")
+    worst = max(usual, _worst(case, target, float(edges[0])))
     lower = wilson(share, count, _DISPERSION, _SURE)[0]
-    if lower > min(0.9, max(_TIMES_ALLOWED * target.allowed_share, _TIMES_STABLE * usual)):
+    if lower > min(0.9, max(_TIMES_ALLOWED * target.allowed_share, _TIMES_STABLE * worst)):
         numbers = (
             f"{LABEL[target.metric]} above {duration(target.seconds)} for {percent(share)} of {count:.0f} requests"
         )
         message = f"{numbers} in one interval, {percent(target.allowed_share)} allowed; stable {percent(usual)}."
         evidence = {f"canary.{target.name}.shareAbove": share, f"stable.{target.name}.shareAbove": usual}
         yield bad(Reason.SLO_REGRESSION, message, evidence)
+
+
+def _worst(case: Case, target: LatencyTarget, edge: float) -> float:
+    """The largest share that any stable pod had above the edge in any interval: what happens to stable is not gross."""
+    history = case.history
+    series = history.histograms[target.metric]
+    requests = np.minimum(series.count, history.requests())[:, history.stable]
+    column = int(np.flatnonzero(series.bounds == edge)[0])
+    with np.errstate(all="ignore"):
+        shares = (1 - series.below[:, :, column] / series.count)[:, history.stable]
+    known = np.isfinite(shares) & (requests >= _FEWEST)
+    return float(shares[known].max()) if known.any() else 0.0
 
 
 def far_slower_than_stable(case: Case) -> Iterator[Verdict]:

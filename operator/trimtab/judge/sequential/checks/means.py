@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from trimtab.judge.sequential.bounds import half_width, normal_quantile
+from trimtab.judge.sequential.bounds import half_width, narrower_half_width, normal_quantile
 from trimtab.judge.sequential.case import Case
 from trimtab.judge.sequential.checks.traffic import COMPARED_FROM, unequal
 from trimtab.judge.sequential.means import Means
@@ -36,7 +36,7 @@ def _judged(case: Case, latency: Latency, means: Means) -> Verdict:
     label = LABEL[latency]
     evidence = {
         f"{latency.value}.ratio": ratio,
-        f"{latency.value}.halfWidth": half_width(information, _NOISE_ALPHA),
+        f"{latency.value}.halfWidth": narrower_half_width(information, _NOISE_ALPHA),
         f"{latency.value}.podSpread": case.spread(latency).tau,
     }
     numbers = f"{label} is {ratio:.3f} times stable's over {means.looks} intervals"
@@ -94,7 +94,7 @@ def _surely_no_worse(case: Case, latency: Latency, means: Means) -> bool:
     _, floor = case.floors(latency)
     most = 2 * margin if len(means.effects) > 1 else margin + max(margin, floor)
     difference, information = means.estimate()
-    width = half_width(information, _NOISE_ALPHA)
+    width = narrower_half_width(information, _NOISE_ALPHA)
     unflattered, left = means.without_run(-1.0)
     if left <= 0 or unflattered + flattered >= margin:
         return False

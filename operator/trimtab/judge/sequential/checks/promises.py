@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from trimtab.judge.history import WAITING
-from trimtab.judge.sequential.bounds import half_width
+from trimtab.judge.sequential.bounds import narrower_half_width
 from trimtab.judge.sequential.case import Case
 from trimtab.judge.sequential.policy import LABEL
 from trimtab.judge.words import good, unknown
@@ -30,7 +30,7 @@ def promises(case: Case) -> Iterator[Verdict]:
             yield unknown(Reason.CANARY_UNREADABLE, f"{label} was promised to change and cannot be compared.")
             continue
         difference, information = means.estimate()
-        width = half_width(information, _ALPHA)
+        width = narrower_half_width(information, _ALPHA)
         evidence = {f"{latency.value}.ratio": math.exp(difference), f"{latency.value}.promisedRatio": 1 + change}
         numbers = f"{label} is {math.exp(difference):.3f} times stable's, {1 + change:.3f} were promised"
         if difference - case.load_effect(latency) <= _KEPT * promised and difference + width < 0:

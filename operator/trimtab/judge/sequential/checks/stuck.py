@@ -10,11 +10,22 @@ from trimtab.judge.history import RUNNING, WAITING
 from trimtab.judge.sequential.case import Case
 from trimtab.judge.words import bad
 from trimtab.model.reason import Reason
+from trimtab.model.slo import Latency
 from trimtab.model.verdict import Verdict
 
 # Requests that should have ended: by chance none of them is one in a million, at three times Poisson's variance.
 _EXPECTED = 40.0
 _LONGEST = 8  # intervals
+_LIFETIMES = 3.0  # of a request on stable: sooner, a new pod has ended none because all of them are young
+
+
+def _usual(case: Case) -> float:
+    """Stable's mean end-to-end latency, seconds; 0 where no histogram tells."""
+    series = case.history.histograms.get(Latency.E2E)
+    if series is None:
+        return 0.0
+    total, count = (float(np.nansum(part[:, case.history.stable])) for part in (series.total, series.count))
+    return total / count if count > 0 else 0.0
 
 
 def stuck_requests(case: Case) -> Iterator[Verdict]:
@@ -28,7 +39,9 @@ def stuck_requests(case: Case) -> Iterator[Verdict]:
     run = 0
     while run < min(_LONGEST, history.looks) and idle[-1 - run] and here[-1 - run] >= 1:
         run += 1
-    if not run:
+    # In its first interval the canary may have been scraped when it had just begun.
+    whole = run - 1 if run == history.looks else run
+    if not whole or whole * history.interval < _LIFETIMES * _usual(case):
         return
     per_pod = float(np.nanmean(np.nan_to_num(counts[-run:, history.stable]).sum(axis=0)))
     expected = per_pod * int(history.canary.sum())

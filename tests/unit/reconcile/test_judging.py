@@ -1,0 +1,156 @@
+"""From what Prometheus remembers of pods to what is judged, and by which rules."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.unit.judge.traffic import Pod, Traffic, stable
+from tests.unit.reconcile.resources import NOW, candidate, owned, settled
+from tests.unit.reconcile.resources import stable as serving
+from trimtab import judge
+from trimtab.api.v1alpha1 import LLMDeployment
+from trimtab.model.plan import Effect, Metric
+from trimtab.model.reading import Unknown, Why
+from trimtab.model.reason import Reason
+from trimtab.model.rollout import Decision, Phase, RolloutState
+from trimtab.model.samples import REQUESTS, PodSamples
+from trimtab.model.slo import Latency
+from trimtab.model.verdict import Call
+from trimtab.observe.trials import TrialRead
+from trimtab.reconcile.judging import Trial, history, judged, policy_of
+
+INTERVAL = 15.0
+SLO: Mapping[str, Any] = {"ttft": {"p95Milliseconds": 1000}, "itl": {"p95Milliseconds": 60}}
+
+
+def trial(canary: Pod, *, intervals: int = 20, scrapes: float = 15.0, **changes: Any) -> Trial:
+    pods = Traffic((*stable(), replace(canary, name="c-0", canary=False)), intervals=intervals).samples()
+    values: dict[str, Any] = {
+        "read": TrialRead(pods={pod.name: pod for pod in pods}, scrape_interval=scrapes),
+        "canary": frozenset({"c-0"}),
+        "policy": judge.Policy(),
+        "interval": INTERVAL,
+        "began": 0.0,
+        "ended": intervals * INTERVAL,
+        **changes,
+    }
+    return Trial(**values)
+
+
+def read_of(found: Trial) -> TrialRead:
+    assert isinstance(found.read, TrialRead)
+    return found.read
+
+
+def judging(phase: Phase = Phase.CANARY_JUDGING, **changes: Any) -> RolloutState:
+    return replace(settled(serving()), phase=phase, candidate=candidate(), served_at=NOW - 60.0, **changes)
+
+
+def test_the_canary_is_who_the_cluster_says_and_is_judged_as_a_recording_is() -> None:
+    slow = trial(Pod("", itl=2.0))
+    found = history(slow, read_of(slow))
+    assert [name for name, ours in zip(found.pods, found.canary, strict=True) if ours] == ["c-0"]
+    recorded = Traffic((*stable(), Pod("c-0", canary=True, itl=2.0)), intervals=20).history()
+    assert judged(slow) == judge.judge_history(recorded, judge.Policy())
+    verdict = judged(slow)
+    assert verdict is not None
+    assert verdict.call is Call.BAD
+
+
+def test_nothing_on_trial_has_no_verdict_and_nothing_readable_is_unknown() -> None:
+    assert judged(None) is None
+    verdict = judged(trial(Pod(""), read=Unknown(Why.TIMEOUT, "Prometheus did not answer within 8 s.")))
+    assert verdict is not None
+    assert (verdict.call, verdict.reason) == (Call.UNKNOWN, Reason.PROMETHEUS_TIMEOUT)
+    empty = judged(trial(Pod(""), read=TrialRead(pods={}, scrape_interval=0.0)))
+    assert empty is not None
+    assert (empty.call, empty.reason) == (Call.UNKNOWN, Reason.CANARY_UNREADABLE)
+
+
+def test_only_whole_intervals_are_looked_at() -> None:
+    found = trial(Pod(""), ended=4 * INTERVAL)
+    assert history(found, read_of(found)).looks == 4
+    assert history(replace(found, ended=0.0), read_of(found)).looks == 0
+
+
+def test_scrapes_that_are_further_apart_than_intervals_make_longer_intervals() -> None:
+    rare = trial(Pod(""), scrapes=30.0)
+    found = history(rare, read_of(rare))
+    assert (found.interval, found.looks) == (30.0, 10)
+    close = trial(Pod(""), scrapes=15.3)
+    assert history(close, read_of(close)).interval == INTERVAL
+
+
+def test_a_canary_that_prometheus_found_late_had_counted_nothing_before() -> None:
+    whole = trial(Pod(""))
+    pods = dict(read_of(whole).pods)
+    pods["c-0"] = _from_row(pods["c-0"], 3)
+    late = history(whole, TrialRead(pods=pods, scrape_interval=15.0))
+    ours = late.counters[REQUESTS][:, late.canary][:, 0]
+    assert ours[:2].tolist() == [0.0, 0.0]
+    assert ours[2] == 600.0, "three intervals' worth, when it was first seen"
+    assert np.isfinite(late.histograms[Latency.TTFT].total[:, late.canary]).all()
+    pods["s-0"] = _from_row(pods["s-0"], 3)
+    found = history(whole, TrialRead(pods=pods, scrape_interval=15.0))
+    unknown = found.counters[REQUESTS][:, list(found.pods).index("s-0")]
+    assert math.isnan(unknown[2]), "a stable pod may have counted anything"
+
+
+def _from_row(pod: PodSamples, first: int) -> PodSamples:
+    def cut(samples: Any) -> Any:
+        return type(samples)(samples.times[first:], samples.values[first:], samples.bounds)
+
+    return replace(
+        pod,
+        histograms={key: cut(value) for key, value in pod.histograms.items()},
+        counters={key: cut(value) for key, value in pod.counters.items()},
+        gauges={key: cut(value) for key, value in pod.gauges.items()},
+    )
+
+
+def effects(*of: tuple[Metric, float]) -> tuple[Effect, ...]:
+    return tuple(Effect(metric, high * 0.8, high * 0.6, high, "a rule") for metric, high in of)
+
+
+def deployment(**spec: Any) -> LLMDeployment:
+    return owned(slo=dict(SLO), **spec)
+
+
+def test_a_plan_is_held_to_the_least_that_it_predicted_of_what_a_canary_can_show() -> None:
+    predicted = effects((Metric.TTFT, 0.9), (Metric.THROUGHPUT, 0.5), (Metric.ITL, 1.2), (Metric.E2E, 0.7))
+    held = policy_of(deployment(), judging(), predicted, alone=False)
+    assert held.promises == {Latency.TTFT: pytest.approx(-0.1), Latency.E2E: pytest.approx(-0.3)}
+    traded = replace(candidate(), trades=frozenset({Metric.E2E}))
+    state = replace(judging(), candidate=traded)
+    assert set(policy_of(deployment(), state, predicted, alone=False).promises) == {Latency.TTFT}
+    assert policy_of(deployment(), state, predicted, alone=False).trades == frozenset({Metric.E2E})
+    assert not policy_of(deployment(), judging(), predicted, alone=True).promises, "nothing to measure them against"
+
+
+def test_the_spec_says_what_is_kept_and_how_much_must_be_seen() -> None:
+    spec = deployment(rollout={"minimumRequests": 70}, tuning={"intervalSeconds": 5})
+    held = policy_of(spec, judging(), (), alone=False)
+    assert (held.minimum_requests, held.warm_up) == (70, 5.0)
+    assert {target.name for target in held.slo.latencies} == {"ttft.p95", "itl.p95"}
+    assert policy_of(deployment(tuning={"intervalSeconds": 60}), judging(), (), alone=False).warm_up == 15.0
+
+
+def test_a_promoted_revision_is_compared_with_what_stable_showed_before() -> None:
+    evidence = {"stable.errorShare": 0.02, "stable.requests": 900.0}
+    decision = Decision(Reason.PROMOTED, Reason.WITHIN_SLO, "Good.", NOW, evidence)
+    held = policy_of(deployment(), judging(Phase.WATCHING, decision=decision), (), alone=True)
+    assert held.watching
+    assert held.before == evidence
+    assert not policy_of(deployment(), judging(decision=decision), (), alone=False).before
+
+
+def test_the_next_look_is_when_the_next_interval_has_just_ended() -> None:
+    found = trial(Pod(""))
+    assert found.next_look(7 * INTERVAL + 4.0) == pytest.approx(11.5)
+    assert found.next_look(7 * INTERVAL) == pytest.approx(15.5)
