@@ -29,6 +29,10 @@ async def read(client: Prometheus, *targets: Target, seconds: float = 30.0) -> d
     return {key[1]: found for key, found in (await read_trials(client, targets, steps)).items()}
 
 
+async def _until(prometheus: RealPrometheus, expression: str, value: float) -> None:
+    await asyncio.to_thread(wait_until, lambda: prometheus.number(expression) == value, f"{expression} is {value}")
+
+
 def vllm(place: str, *pods: str, name: str = "service") -> Target:
     return Target(namespace=place, name=name, engine="vllm", version="0.32.0", pods=pods)
 
@@ -42,19 +46,19 @@ async def test_requests_of_an_engine_are_found_scrape_by_scrape_and_can_be_judge
         EmulatorServer(*fast, log=tmp_path / "one.log") as one,
         EmulatorServer(*fast, log=tmp_path / "two.log") as two,
     ):
-        for server, pod in ((one, "stable"), (two, "canary")):
-            prometheus.scrape(f"127.0.0.1:{server.port}", namespace=place, pod=pod)
+        for server, name in ((one, "stable"), (two, "canary")):
+            prometheus.scrape(f"127.0.0.1:{server.port}", namespace=place, pod=name)
         there = f'count(vllm:num_requests_running{{namespace="{place}"}})'
-        await asyncio.to_thread(wait_until, lambda: prometheus.number(there) == 2, "both pods are scraped")
+        await _until(prometheus, there, 2)
         body = {"prompt": "the quick brown fox " * 8, "max_tokens": 16, "ignore_eos": True}
         for number in range(24):
             await asyncio.to_thread((one if number % 3 else two).post, "/v1/completions", body)
         done = f'sum(vllm:request_success_total{{namespace="{place}"}})'
-        await asyncio.to_thread(wait_until, lambda: prometheus.number(done) == 24, "all requests are counted")
+        await _until(prometheus, done, 24)
         await asyncio.sleep(1.1)  # steps are whole seconds
         found = (await read(client, vllm(place, "stable", "canary", "unknown")))["service"]
     assert isinstance(found, TrialRead)
-    assert found.scrape_interval == pytest.approx(1.0), "as close as the steps tell"
+    assert found.scrape_interval == pytest.approx(1.0, rel=0.05), "as close as the steps tell"
     pod = found.pods["stable"]
     assert pod.counters[REQUESTS].values[-1, 0] == 16
     assert pod.counters[ERRORS].values[-1, 0] == 0
@@ -76,7 +80,7 @@ async def test_a_counter_that_begins_anew_is_seen_as_it_was(
     counted = f'vllm:request_success_total{{namespace="{place}"}}'
     for count in (100, 7):
         exporter.page = f"vllm:num_requests_running 1\nvllm:request_success_total {count}\n"
-        await asyncio.to_thread(wait_until, lambda count=count: prometheus.number(counted) == count, "it is scraped")
+        await _until(prometheus, counted, count)
         await asyncio.sleep(1.1)
     found = (await read(client, vllm(place, "p")))["service"]
     assert isinstance(found, TrialRead)
