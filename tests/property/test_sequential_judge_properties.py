@@ -140,6 +140,40 @@ def test_every_number_of_the_evidence_is_finite_and_the_message_a_sentence(traff
     assert verdict.message.endswith(".")
 
 
+@QUICK
+@given(
+    traffics,
+    st.sampled_from(("alone", "watching")),
+    st.dictionaries(
+        st.sampled_from(("stable.errorShare", "stable.requests", "stable.ttft.p95.shareAbove", "stable.expectedWait")),
+        st.floats(0.0, 1.0) | st.integers(0, 10_000).map(float),
+    ),
+)
+def test_a_canary_that_is_alone_has_a_verdict_and_more_that_stable_broke_never_makes_it_worse(
+    traffic: Traffic, how: str, before: dict[str, float]
+) -> None:
+    found = replace(traffic, pods=traffic.pods[-1:]).history()
+    slo = replace(SLO, max_error_share=0.01, min_output_tokens_per_second=100.0)
+    policy = replace(POLICY, slo=slo, alone=how == "alone", watching=how == "watching")
+    plain, worn = (judge_history(found, one) for one in (policy, replace(policy, before=before)))
+    for verdict in (plain, worn):
+        assert verdict.message.endswith(".")
+        assert all(np.isfinite(value) for value in verdict.evidence.values())
+    assert (worn.call is Call.BAD) <= (plain.call is Call.BAD)
+
+
+@QUICK
+@given(traffics, st.floats(0.0, 60.0))
+def test_a_longer_queue_never_makes_a_verdict_better(traffic: Traffic, waiting: float) -> None:
+    calls = [
+        judge_history(
+            replace(traffic, pods=(*traffic.pods[:-1], replace(traffic.pods[-1], waiting=queue))).history(), POLICY
+        ).call
+        for queue in (0.0, waiting)
+    ]
+    assert WORSE[calls[0]] <= WORSE[calls[1]]
+
+
 def _mapped(pod: PodSamples, change: Callable[[Samples], Samples]) -> PodSamples:
     return PodSamples(
         pod.name,

@@ -19,8 +19,9 @@ _BAD_FROM = math.log(500)  # of capital: one in five hundred by Ville's inequali
 # (errors, share of requests) within one interval, at least one of the pairs, and several times stable's share.
 _BURSTS = ((4.0, 0.5), (6.0, 0.3), (10.0, 0.15))
 _TIMES_STABLE = 3.0
-# Of requests, more than stable's, by the upper bound; where no more failed than stable's, few requests must do.
-_GOOD_WITHIN, _GOOD_WITHOUT_ERRORS = 0.02, 0.05
+_GOOD_WITHIN = 0.02  # of requests, more than stable's, by the upper bound
+# Where no more failed than stable's, some fifty requests must do: by one-sided 95 %, without what only errors show.
+_GOOD_WITHOUT_ERRORS, _ONE_SIDED = 0.05, 1.645
 _DISPERSION, _ERRORS = 1.5, 2.0
 
 
@@ -65,8 +66,8 @@ def error_share(case: Case) -> Iterator[Verdict]:
             yield bad(Reason.SLO_REGRESSION, f"{numbers}; the objective is {percent(objective)}.", evidence)
             return
     upper = wilson(share, count, _DISPERSION, _ERRORS)[1]
-    within = _GOOD_WITHIN if share > usual else _GOOD_WITHOUT_ERRORS
-    if upper > usual + within or (objective is not None and share > max(objective, usual)):
+    few = share <= usual and wilson(share, count, 1.0, _ONE_SIDED)[1] <= usual + _GOOD_WITHOUT_ERRORS
+    if (upper > usual + _GOOD_WITHIN and not few) or (objective is not None and share > max(objective, usual)):
         yield unknown(Reason.TOO_FEW_SAMPLES, f"{numbers}; up to {percent(upper)} is possible.", evidence)
     else:
         yield good(Reason.NOT_WORSE_THAN_STABLE, f"{numbers}.", evidence)
