@@ -134,7 +134,8 @@ def policy_of(
         warm_up=min(_WARM_UP, float(deployment.spec.tuning.interval_seconds)),
         alone=alone,
         watching=watching,
-        before=state.decision.evidence if watching and state.decision is not None else {},
+        # From the decision to promote on: stable's pods give way one by one, and none of them is left at the end.
+        before=state.decision.evidence if state.decision is not None else {},
     )
 
 

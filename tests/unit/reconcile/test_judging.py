@@ -147,7 +147,20 @@ def test_a_promoted_revision_is_compared_with_what_stable_showed_before() -> Non
     held = policy_of(deployment(), judging(Phase.WATCHING, decision=decision), (), alone=True)
     assert held.watching
     assert held.before == evidence
-    assert not policy_of(deployment(), judging(decision=decision), (), alone=False).before
+    assert not policy_of(deployment(), judging(), (), alone=False).before
+
+
+def test_the_last_moments_of_a_promotion_are_not_judged_harder_than_its_beginning() -> None:
+    """Both break the objective; when the last stable pod has gone, what it showed still counts."""
+    slow = Traffic((*(replace(pod, ttft=12.0) for pod in stable()), Pod("c-0", canary=True, ttft=8.0)))
+    policy = replace(policy_of(deployment(), judging(), (), alone=False), warm_up=15.0)
+    promoting = judge.judge_history(slow.history(), policy)
+    assert promoting.call is not Call.BAD, promoting.message
+    decision = Decision(Reason.PROMOTED, promoting.reason, promoting.message, NOW, promoting.evidence)
+    alone = policy_of(deployment(), judging(Phase.PROMOTING, decision=decision), (), alone=True)
+    last = Traffic((Pod("c-0", canary=True, ttft=8.0),)).history()
+    assert judge.judge_history(last, alone).call is not Call.BAD
+    assert judge.judge_history(last, replace(alone, before={})).call is Call.BAD
 
 
 def test_the_next_look_is_when_the_next_interval_has_just_ended() -> None:
