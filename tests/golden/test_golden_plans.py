@@ -14,9 +14,11 @@ from typing import Any
 
 import pytest
 
+from tests.unit.plan.gpu_cases import full_cache, long_prompts, one_of_four, overloaded, target
 from tests.unit.plan.scenarios import Pod, one_slot, request, snapshot, well_batched
 from trimtab.model.config import EngineConfig
 from trimtab.model.plan import Plan
+from trimtab.model.slo import Latency
 from trimtab.plan import PlanRequest, propose
 
 PLANS = Path(__file__).parent / "plans"
@@ -52,6 +54,11 @@ CASES: dict[str, PlanRequest] = {
         device="L40S",
         gpus_per_pod=1,
     ),
+    "h100-8b-with-few-sequences": overloaded(slo=target(Latency.ITL, 0.05)),
+    "h100-8b-with-long-prompts": long_prompts(),
+    "h100-8b-with-long-prompts-and-a-target-out-of-reach": long_prompts(slo=target(Latency.TTFT, 0.9)),
+    "h100-8b-on-one-of-four": one_of_four(slo=target(Latency.ITL, 0.05)),
+    "h100-70b-with-a-full-cache": full_cache(),
 }
 
 

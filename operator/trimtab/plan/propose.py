@@ -14,6 +14,7 @@ from trimtab.plan.combine import combined, ordered
 from trimtab.plan.context import SURE, Context
 from trimtab.plan.feasibility import infeasible
 from trimtab.plan.guardrails import objection
+from trimtab.plan.modelled import KNOBS, NothingBetter, modelled
 from trimtab.plan.optimizers import OPTIMIZERS
 from trimtab.plan.request import PlanRequest
 from trimtab.plan.workload import Workload, read
@@ -50,7 +51,8 @@ def propose(request: PlanRequest) -> Proposal:
     if calm is not None:
         return calm
     context = _context(request, catalogue, workload)
-    answer = _plan(context)
+    weighed = modelled(context)
+    answer = weighed if isinstance(weighed, Plan) else _by_rules(context, weighed)
     # What helps a part of the way is worth trying; only where nothing does, the objective itself is in question.
     return (infeasible(context) or answer) if isinstance(answer, NoPlan) else answer
 
@@ -105,12 +107,15 @@ def _context(request: PlanRequest, catalogue: EngineCatalogue, workload: Workloa
     )
 
 
-def _plan(context: Context) -> Proposal:
+def _by_rules(context: Context, weighed: NothingBetter | None) -> Proposal:
+    """From the documented rules: about everything, or about what the model does not weigh where it found nothing."""
     request = context.request
     accepted: list[Optimization] = []
-    rejected: list[Rejected] = []
+    rejected: list[Rejected] = [] if weighed is None else list(weighed.rejected)
     for _, optimize in OPTIMIZERS:
         for item in optimize(context):
+            if weighed is not None and _is_weighed(item):
+                continue
             against = item if isinstance(item, Rejected) else objection(context, item)
             if against is not None:
                 rejected.append(against)
@@ -118,7 +123,7 @@ def _plan(context: Context) -> Proposal:
                 accepted.append(item)
     steps = _applicable(context, ordered(accepted), rejected)
     if not steps:
-        return _no_safe_change(context, rejected)
+        return _no_safe_change(context, rejected) if weighed is None else _nothing_better(context, weighed)
     result = request.config
     for step in steps:
         result = result.with_changes(step.as_changes)
@@ -135,8 +140,23 @@ def _plan(context: Context) -> Proposal:
         fingerprint=context.workload.fingerprint,
         gpus_while_rolling_out=request.gpus_per_pod * (request.replicas + 1),
         estimated=True,
+        shortfall="" if weighed is None else weighed.shortfall,
     )
     return request.plan if request.plan is not None and _still_says(request.plan, plan, context) else plan
+
+
+def _is_weighed(item: Optimization | Rejected) -> bool:
+    return isinstance(item, Optimization) and not KNOBS.keys().isdisjoint(item.as_changes)
+
+
+def _nothing_better(context: Context, weighed: NothingBetter) -> NoPlan:
+    """What the model said, with the targets that are out of reach."""
+    findings = [finding.kind.value for finding in context.request.health.bottlenecks]
+    found = f"Found: {', '.join(findings)}. " if findings else ""
+    reasons = " ".join(f"{item.title}: {item.reason}" for item in weighed.rejected[:2])
+    return NoPlan(
+        Reason.NO_SAFE_CHANGE, f"{found}{weighed.shortfall} {weighed.message} {reasons}".replace("  ", " ").strip()
+    )
 
 
 def _applicable(
