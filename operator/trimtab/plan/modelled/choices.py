@@ -28,6 +28,7 @@ _SIZES: Final = (1, 2, 4, 8)
 CAUTIOUS: Final = "Conservative"
 BOLD: Final = "Aggressive"
 _HARMLESS: Final = frozenset({"maxNumSeqs", "maxNumBatchedTokens"})
+_LIMITS: Final = _HARMLESS | {"gpuMemoryUtilizationPercent"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,18 +140,18 @@ def _sound(context: Context, subject: Subject, space: Space) -> Bools:
 
 
 def _as_bad(config: EngineConfig, bad: EngineConfig, values: Mapping[str, KnobValue], space: Space) -> Bools:
-    """Rows that were tried, and those that go further in the same direction with one limit."""
+    """Rows that were tried, and those that go as far in the same direction with one limit, whatever the others are."""
     changes = config.changes_to(bad)
     if any(knob not in values or value is None for knob, value in changes.items()):
         return np.zeros(space.count, bool)
-    same = np.ones(space.count, bool)
+    same, single = np.ones(space.count, bool), len(changes) == 1 and not _LIMITS.isdisjoint(changes)
     for axis in space.axes:
         wanted = changes.get(axis.knob, values[axis.knob])
-        further = len(changes) == 1 and axis.knob in changes and axis.is_numeric
+        further = single and axis.knob in changes and axis.is_numeric
         if further and isinstance(wanted, int):
             found, now = space.numbers(axis.knob), int(values[axis.knob])
             same &= found >= wanted if wanted > now else found <= wanted
-        else:
+        elif not (single and axis.knob in _LIMITS):
             here = axis.values.index(wanted) if wanted in axis.values else -1
             same &= space.choices(axis.knob) == here
     return same
