@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from trimtab.catalogue import EngineCatalogue, find_device, find_engine
+from trimtab.catalogue import EngineCatalogue, find_engine
 from trimtab.model.bottleneck import BottleneckKind, Severity
 from trimtab.model.plan import NoPlan, Optimization, Plan, Proposal, Rejected
 from trimtab.model.reading import Unknown, Why
@@ -50,7 +50,7 @@ def propose(request: PlanRequest) -> Proposal:
     calm = _nothing_to_do(request, workload)
     if calm is not None:
         return calm
-    context = _context(request, catalogue, workload)
+    context = Context.of(request, catalogue, workload)
     weighed = modelled(context)
     answer = weighed if isinstance(weighed, Plan) else _by_rules(context, weighed)
     # What helps a part of the way is worth trying; only where nothing does, the objective itself is in question.
@@ -94,19 +94,6 @@ def _numbers(load: Workload) -> str:
     return text
 
 
-def _context(request: PlanRequest, catalogue: EngineCatalogue, workload: Workload) -> Context:
-    return Context(
-        request=request,
-        catalogue=catalogue,
-        device=find_device(request.device),
-        workload=workload,
-        knobs=catalogue.knobs(request.version),
-        defaults=catalogue.defaults(request.version, request.device),
-        effective=catalogue.effective(request.version, request.device, request.config, request.arguments),
-        by_arguments=catalogue.set_by_arguments(request.version, request.arguments),
-    )
-
-
 def _by_rules(context: Context, weighed: NothingBetter | None) -> Proposal:
     """From the documented rules: about everything, or about what the model does not weigh where it found nothing."""
     request = context.request
@@ -140,9 +127,17 @@ def _by_rules(context: Context, weighed: NothingBetter | None) -> Proposal:
         fingerprint=context.workload.fingerprint,
         gpus_while_rolling_out=request.gpus_per_pod * (request.replicas + 1),
         estimated=True,
-        shortfall="" if weighed is None else weighed.shortfall,
+        shortfall=_shortfall(context, weighed),
     )
     return request.plan if request.plan is not None and _still_says(request.plan, plan, context) else plan
+
+
+def _shortfall(context: Context, weighed: NothingBetter | None) -> str:
+    """What cannot be reached, also while something helps a part of the way."""
+    if weighed is not None:
+        return weighed.shortfall
+    beyond = infeasible(context)
+    return "" if beyond is None else beyond.message
 
 
 def _is_weighed(item: Optimization | Rejected) -> bool:

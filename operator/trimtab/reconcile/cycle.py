@@ -36,7 +36,7 @@ from trimtab.model.rollout import (
 )
 from trimtab.model.snapshot import RevisionView, Snapshot
 from trimtab.model.verdict import Verdict
-from trimtab.reconcile import adoption, planning, status
+from trimtab.reconcile import adoption, calibration, planning, status
 from trimtab.reconcile.limits import limits_of
 from trimtab.reconcile.measuring import measure
 from trimtab.reconcile.memory import Key
@@ -86,6 +86,7 @@ async def cycle(key: Key, world: World) -> float | None:
         verdict = await asyncio.to_thread(_judge, found)
     with steps("plan"):
         planned = await _plan(found, health, world)
+        await _learn(found, verdict, world)
     with steps("step"):
         state, actions = step(found.state, _rollout_facts(found, planned.wish, verdict), world.now())
     report = _report(found, state, health, planned, world.memory.obstacles.get(key))
@@ -119,6 +120,7 @@ async def _plan(facts: Facts, health: Health, world: World) -> planning.Planned:
         known,
         mode,
         facts.workloads.target,
+        await world.calibration.load(world.kube, world.settings, world.now()),
     )
     lasting = world.memory.lasting(
         Key(facts.deployment.metadata.namespace, facts.deployment.metadata.name), planned.intent, world.now()
@@ -132,6 +134,16 @@ async def _plan(facts: Facts, health: Health, world: World) -> planning.Planned:
         await planning.forget_old_plans(world.kube, known, planned.proposal.name)
         world.telemetry.planned("proposed")
     return planned
+
+
+async def _learn(facts: Facts, verdict: Verdict | None, world: World) -> None:
+    """The performance model learns from what was seen. No decision of this cycle rests on it."""
+    if await world.calibration.load(world.kube, world.settings, world.now()) is None:
+        return
+    found = calibration.seen(facts.deployment, facts.state, facts.snapshot, facts.trial, verdict)
+    requests = (planning.request_of(facts.deployment, facts.state, *revision) for revision in found)
+    await world.calibration.learn(requests)
+    await world.calibration.store(world.kube, world.settings, world.now())
 
 
 async def _gather(key: Key, raw: Mapping[str, Any], world: World) -> Facts | status.Report:

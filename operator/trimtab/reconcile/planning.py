@@ -21,10 +21,10 @@ from trimtab.model.config import content_hash
 from trimtab.model.plan import NoPlan, Plan, Proposal
 from trimtab.model.reading import Unknown
 from trimtab.model.reason import Reason
-from trimtab.model.rollout import Phase, RolloutState, Wish
+from trimtab.model.rollout import Phase, RolloutState, Stable, Wish
 from trimtab.model.slo import Slo
 from trimtab.model.snapshot import Snapshot
-from trimtab.plan import Bounds, Objective, PlanRequest, propose
+from trimtab.plan import Bounds, Objective, PlanRequest, State, propose
 from trimtab.reconcile.limits import device_of, memory_limit_of
 from trimtab.reconcile.wishes import wish_of_plan
 
@@ -74,9 +74,10 @@ def consider(
     known: Sequence[Object],
     mode: Mode,
     target: Object | None = None,
+    calibration: State | None = None,
 ) -> Planned:
     """The proposal for the stable revision; pure, and CPU work, so it runs off the event loop. `target`: the adopted
-    Deployment, if there is one.
+    Deployment, if there is one. `calibration`: what the cluster taught the performance model.
     """
     if state.phase is not Phase.STABLE or state.stable is None:
         return Planned(NoPlan(Reason.ROLLOUT_IN_PROGRESS, "No plan is made while a rollout is under way."))
@@ -85,8 +86,9 @@ def consider(
     if isinstance(snapshot.metrics, Unknown):
         return Planned(NoPlan(Reason.METRICS_MISSING, f"No plan is made without metrics: {snapshot.metrics.message}"))
     current = _current(known, deployment.status.get("plan"))
-    request = _request(deployment, state, snapshot, health, slo, current)
-    proposal = propose(replace(request, memory_limit_bytes=memory_limit_of(deployment, target)))
+    request = replace(request_of(deployment, state, state.stable, snapshot), health=health, slo=slo, plan=current)
+    limit = memory_limit_of(deployment, target)
+    proposal = propose(replace(request, memory_limit_bytes=limit, calibration=calibration))
     if isinstance(proposal, NoPlan):
         return Planned(proposal)
     is_new = all(plan["metadata"]["name"] != proposal.name for plan in known)
@@ -96,29 +98,20 @@ def consider(
     return Planned(proposal, wish=wish, is_new=is_new, awaits_approval=awaits)
 
 
-def _request(
-    deployment: LLMDeployment,
-    state: RolloutState,
-    snapshot: Snapshot,
-    health: Health,
-    slo: Slo,
-    current: Plan | None,
-) -> PlanRequest:
+def request_of(deployment: LLMDeployment, state: RolloutState, revision: Stable, snapshot: Snapshot) -> PlanRequest:
+    """What the spec and the readings say of a revision; the diagnosis and the plan of now are added by whoever asks."""
     spec = deployment.spec
     knobs = spec.tuning.knobs
-    if state.stable is None:
-        raise ValueError("there is nothing to plan for before a revision is stable")
     return PlanRequest(
         namespace=deployment.metadata.namespace,
         target=deployment.metadata.name,
         engine=spec.engine.name,
         version=spec.engine.version,
         device=device_of(deployment),
-        config=state.stable.config,
+        config=revision.config,
         snapshot=snapshot,
-        health=health,
-        stable=state.stable.revision,
-        slo=slo,
+        health=Health(),
+        stable=revision.revision,
         objective=Objective(spec.objective.value),
         allowed=frozenset(knobs.allowed or ()),
         locked=frozenset(knobs.locked or ()),
@@ -129,7 +122,6 @@ def _request(
         gpus_per_pod=spec.accelerator.count if spec.accelerator is not None else 0,
         profile=spec.tuning.profile,
         arguments=spec.engine.args or (),
-        plan=current,
         model=find_model(spec.model.source or spec.model.name),
         model_quantization=quantization_named_in(spec.model.source or spec.model.name),
     )

@@ -113,7 +113,7 @@ def _distinct(
 
 def _posterior(state: State, rows: Sequence[dict[str, Any]], metric: str) -> tuple[Floats, Floats]:
     """Mean and standard deviation of the log error of each row."""
-    levels, seen = LEVELS[metric], state["observations"]
+    levels, seen = LEVELS[metric], [row for row in state["observations"] if row[metric] is not None]
     prior = np.full(len(rows), levels.total**2)
     if not seen:
         return np.zeros(len(rows)), np.sqrt(prior)

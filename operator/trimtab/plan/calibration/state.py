@@ -25,14 +25,17 @@ _WORST: Final = math.log(20.0)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observation:
-    """One configuration at work: predicted without any correction, and measured; milliseconds, means."""
+    """One configuration at work: predicted without any correction, and measured; milliseconds, means.
+
+    `measured_ttft` None: the first tokens say nothing, as behind a queue.
+    """
 
     point: ServingPoint
     traffic: Traffic
     predicted_tpot: float
     predicted_ttft: float
     measured_tpot: float
-    measured_ttft: float
+    measured_ttft: float | None
 
 
 def empty() -> State:
@@ -55,7 +58,9 @@ def update(state: State, observation: Observation) -> State:
     """
     row = describe(observation.point, observation.traffic) | {
         "tpot": _error(observation.measured_tpot, observation.predicted_tpot),
-        "ttft": _error(observation.measured_ttft, observation.predicted_ttft),
+        "ttft": None
+        if observation.measured_ttft is None
+        else _error(observation.measured_ttft, observation.predicted_ttft),
     }
     same = ("model", "device", "engine", "weights", "gpus", "load", "prompt", "output")
     others = [old for old in state["observations"] if any(old[name] != row[name] for name in same)]
@@ -70,10 +75,19 @@ def learned(state: State, observation: Observation) -> State | None:
     """
     new = update(empty(), observation)["observations"][0]
     near = [old for old in state["observations"] if alike(old, new)]
-    if near and all(abs(new[name] - old[name]) <= limit for old in near[-1:] for name, limit in _MOVED.items()):
+    last = near[-1] if near else {}
+    if new["ttft"] is None:
+        new["ttft"] = last.get("ttft")
+    if near and not any(_moved(last[name], new[name], limit) for name, limit in _MOVED.items()):
         return None
     rest = [old for old in state["observations"] if not alike(old, new)]
     return {"version": VERSION, "observations": [*rest, new][-MOST:]}
+
+
+def _moved(old: float | None, new: float | None, limit: float) -> bool:
+    if old is None or new is None:
+        return old is not new
+    return abs(new - old) > limit
 
 
 def others(state: State, point: ServingPoint, traffic: Traffic) -> State:
@@ -120,9 +134,10 @@ def _error(measured: float, predicted: float) -> float:
 
 
 def _sound(row: object) -> bool:
-    words, numbers = ("model", "device", "engine", "weights"), ("gpus", "load", "prompt", "output", "tpot", "ttft")
+    words, numbers = ("model", "device", "engine", "weights"), ("gpus", "load", "prompt", "output", "tpot")
     return (
         isinstance(row, dict)
+        and (row.get("ttft", 0) is None or (isinstance(row.get("ttft"), int | float) and math.isfinite(row["ttft"])))
         and all(isinstance(row.get(name), str) for name in words)
         and all(isinstance(row.get(name), int | float) and math.isfinite(row[name]) for name in numbers)
     )
