@@ -37,6 +37,7 @@ from trimtab.model.rollout import (
 from trimtab.model.snapshot import RevisionView, Snapshot
 from trimtab.model.verdict import Verdict
 from trimtab.reconcile import adoption, calibration, planning, status
+from trimtab.reconcile.carried import carried
 from trimtab.reconcile.limits import limits_of
 from trimtab.reconcile.measuring import measure
 from trimtab.reconcile.memory import Key
@@ -92,7 +93,8 @@ async def cycle(key: Key, world: World) -> float | None:
     report = _report(found, state, health, planned, world.memory.obstacles.get(key))
     with steps("status"):
         await _publish(key, raw, report, world)
-        await planning.write_results(world.kube, found.deployment, state, planned, report.plan_name, world.now())
+        alone = carried(found.state, found.snapshot, found.trial)
+        await planning.write_results(world.kube, found.deployment, state, planned, report.plan_name, world.now(), alone)
         await _announce(raw, actions, world)
     with steps("perform"):
         obstacle = await _perform(found, actions, world)

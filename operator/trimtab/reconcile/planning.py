@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from trimtab.api.convert import PlanFacts, Unreadable, plan_from, plan_status
 from trimtab.api.names import DEPLOYMENT_LABEL
+from trimtab.api.throughput import Carried
 from trimtab.api.v1alpha1 import LLMDeployment, Mode
 from trimtab.catalogue import quantization_named_in
 from trimtab.catalogue.models import find_model
@@ -153,9 +154,17 @@ async def read_plans(kube: Kube, deployment: LLMDeployment) -> list[Object]:
 
 
 async def write_results(
-    kube: Kube, deployment: LLMDeployment, state: RolloutState, planned: Planned, current: str, now: float
+    kube: Kube,
+    deployment: LLMDeployment,
+    state: RolloutState,
+    planned: Planned,
+    current: str,
+    now: float,
+    carried: Carried | None = None,
 ) -> None:
-    """Writes the status of each plan of which there is something new to say. `current`: the name of the newest."""
+    """Writes the status of each plan of which there is something new to say. `current`: the name of the newest;
+    `carried`: by the revision that serves alone.
+    """
     for document in planned.known:
         metadata, steps = document["metadata"], document["spec"]["optimizations"]
         name, alters_outputs = metadata["name"], bool(steps[0].get("altersOutputs"))
@@ -164,6 +173,7 @@ async def write_results(
             current=name == current,
             approved=name == deployment.spec.tuning.approved_plan,
             awaits=awaits_approval(deployment, name, planned.mode, alters_outputs=alters_outputs),
+            carried=carried,
         )
         status = plan_status(document, facts, now)
         if status != document.get("status"):
