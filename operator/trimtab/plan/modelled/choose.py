@@ -11,7 +11,6 @@ from trimtab.plan.modelled.choices import Choices, effort
 from trimtab.plan.modelled.goal import reachable
 from trimtab.plan.modelled.weighed import Weighed
 from trimtab.plan.search import Advice, Goal, next_canary
-from trimtab.plan.search.residuals import informed
 
 _TRIES = 8  # configurations that the engine refuses, before the search is given up
 
@@ -53,13 +52,13 @@ def acceptable(context: Context, found: Choices, row: int) -> bool:
 
 def still_good(found: Choices, weighed: Weighed, goal: Goal, row: int, best: int) -> bool:
     """Whether a row that was proposed before keeps the limits, and is not clearly behind the best one of now."""
-    score = goal.score(informed(weighed.candidates, weighed.seen)).mean
+    score = goal.score(weighed.known).mean
     return bool(reachable(goal, weighed)[row] and score[row] >= score[best] - max(0.05, goal.min_improvement))
 
 
 def _worth_it(weighed: Weighed, chosen: Chosen) -> Chosen | str:
     """A service that breaks a target must be seen to come nearer, or the objective to get better."""
-    known, goal, now = informed(weighed.candidates, weighed.seen), chosen.goal, weighed.seen[0].row
+    known, goal, now = weighed.known, chosen.goal, weighed.seen[0].row
     gains = [float(goal.score(known).mean[chosen.row] - goal.score(known).mean[now])]
     for limit in goal.limits:
         values = known.metrics[limit.metric].mean

@@ -18,7 +18,6 @@ from trimtab.plan.request import Objective
 from trimtab.plan.search import Goal, Limit
 from trimtab.plan.search.acquire import safe
 from trimtab.plan.search.candidates import Bools
-from trimtab.plan.search.residuals import informed
 
 METRICS = {Latency.TTFT: Metric.TTFT, Latency.ITL: Metric.ITL, Latency.E2E: Metric.E2E}
 
@@ -58,7 +57,7 @@ def metric_of(goal: Goal) -> Metric:
 
 def shortfall(context: Context, found: Weighed) -> str:
     """The targets that no allowed configuration is predicted to keep, each with the nearest value; "" where all are."""
-    known = informed(found.candidates, found.seen)
+    known = found.known
     told = []
     for state in _targets(context):
         goal = Goal(objective="throughput", limits=(Limit(state.target.name, state.target.seconds),))
@@ -74,7 +73,7 @@ def shortfall(context: Context, found: Weighed) -> str:
 
 def reachable(goal: Goal, found: Weighed) -> Bools:
     """Rows that keep every limit with enough certainty, and serve the load."""
-    return np.asarray(safe(informed(found.candidates, found.seen), goal) & found.served)
+    return np.asarray(safe(found.known, goal) & found.served)
 
 
 def _told(target: LatencyTarget, nearest: float) -> str:

@@ -18,7 +18,6 @@ from trimtab.plan.modelled.weighed import Weighed
 from trimtab.plan.search import Goal
 from trimtab.plan.search.acquire import probability_kept
 from trimtab.plan.search.candidates import Bools
-from trimtab.plan.search.residuals import informed
 
 _ALIKE: Final = 0.02
 
@@ -32,7 +31,7 @@ def rejected(found: Choices, weighed: Weighed, goal: Goal, chosen: Chosen | None
 
 def _too_risky(found: Choices, weighed: Weighed, goal: Goal, chosen: Chosen | None) -> Iterator[Rejected]:
     """What promises most and is not safe enough."""
-    known = informed(weighed.candidates, weighed.seen)
+    known = weighed.known
     score, kept = goal.score(known).mean, reachable(goal, weighed)
     least = score[chosen.row] if chosen is not None else score[found.now]
     risky = np.where(weighed.served & ~kept, score, -np.inf)
@@ -52,7 +51,7 @@ def _too_risky(found: Choices, weighed: Weighed, goal: Goal, chosen: Chosen | No
 
 def _alone(found: Choices, weighed: Weighed, goal: Goal, taken: Mapping[str, object]) -> Iterator[Rejected]:
     """Of each knob that stays as it is the best other value, changed alone."""
-    score, kept = goal.score(informed(weighed.candidates, weighed.seen)).mean, reachable(goal, weighed)
+    score, kept = goal.score(weighed.known).mean, reachable(goal, weighed)
     for knob in KNOBS:
         if knob in taken:
             continue

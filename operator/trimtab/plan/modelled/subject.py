@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Final
 
 from trimtab.catalogue.models.shape import Experts, ModelShape
@@ -60,7 +61,7 @@ class Subject:
                 point.max_num_batched_tokens, now["maxNumBatchedTokens"], values["maxNumBatchedTokens"]
             ),
             "kv_cache": _CACHES[str(values["kvCacheDtype"])],
-            "layout": replace(point.layout, tensor=int(values["tensorParallelSize"])),
+            "layout": _with_tensor(point.layout, int(values["tensorParallelSize"])),
         }
         if values["quantization"] != now["quantization"]:
             changes |= {"weights": _WEIGHTS[str(values["quantization"])], "experts": ""}
@@ -170,6 +171,11 @@ def _weights(context: Context, shape: ModelShape) -> str | None:
     if not asked or context.request.model_quantization:
         return shape.native
     return _WEIGHTS.get(str(asked))
+
+
+@lru_cache(maxsize=64)
+def _with_tensor(layout: Layout, tensor: int) -> Layout:
+    return replace(layout, tensor=tensor)
 
 
 def _least(context: Context, *knobs: str) -> int | None:

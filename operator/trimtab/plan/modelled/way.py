@@ -21,7 +21,6 @@ from trimtab.plan.modelled.subject import KNOBS
 from trimtab.plan.modelled.weighed import Weighed
 from trimtab.plan.search import Candidates, Goal, path, ratio
 from trimtab.plan.search.candidates import Bools, Estimate
-from trimtab.plan.search.residuals import informed
 
 _METRICS: Final = {
     "throughput": Metric.THROUGHPUT,
@@ -36,7 +35,7 @@ def way(context: Context, found: Choices, weighed: Weighed, chosen: Chosen) -> t
     changes = found.changes(chosen.row)
     groups = list(dict.fromkeys(KNOBS[knob] for knob in changes))
     rows = [_row(found, changes, groups, number) for number in range(1 << len(groups))]
-    known = informed(weighed.candidates, weighed.seen)
+    known = weighed.known
     steps = path(_of(known, rows, found.now), chosen.goal, _allowed(context, found, weighed, chosen.goal, rows))
     taken = [row for row in (rows[step] for step in steps) if row is not None]  # what would not start is passed over
     return tuple(_optimization(context, found, weighed, known, pair) for pair in pairwise(taken))
@@ -61,7 +60,7 @@ def _of(known: Candidates, rows: list[int | None], now: int) -> Candidates:
 
 def _allowed(context: Context, found: Choices, weighed: Weighed, goal: Goal, rows: list[int | None]) -> Bools:
     """Steps on the way start, are not known as bad, and keep the limits or break none of them further than now."""
-    kept, known = reachable(goal, weighed), informed(weighed.candidates, weighed.seen)
+    kept, known = reachable(goal, weighed), weighed.known
     answer = np.zeros(len(rows), bool)
     for number, row in enumerate(rows):
         if row is None or not acceptable(context, found, row):

@@ -17,6 +17,7 @@ from trimtab.plan.outlook import Outlook
 from trimtab.plan.point import Traffic
 from trimtab.plan.search import Candidates, Observation
 from trimtab.plan.search.candidates import Bools, Floats
+from trimtab.plan.search.residuals import informed
 from trimtab.plan.search.space import Axis, Space
 
 PERCENTILES = (50, 95, 99)
@@ -24,17 +25,20 @@ PERCENTILES = (50, 95, 99)
 
 @dataclass(frozen=True, slots=True)
 class Weighed:
-    """`candidates` as predicted, before `seen` is taken into account; `served`: rows that keep up with the load."""
+    """`candidates` as predicted, `known` with what was `seen` taken into account; `served`: rows that keep up with the
+    load.
+    """
 
-    outlook: Outlook
     candidates: Candidates
+    known: Candidates
     seen: tuple[Observation, ...]
     served: Bools
 
 
 def weigh(context: Context, found: Choices) -> Weighed:
     """Forecasts every row for its share of the pod's traffic."""
-    traffic = [share(found.subject.traffic, copies) for copies in found.copies]
+    parts = {copies: share(found.subject.traffic, copies) for copies in sorted(set(found.copies))}
+    traffic = [parts[copies] for copies in found.copies]
     state = context.request.calibration
     correction = None
     if state is not None:
@@ -45,7 +49,7 @@ def weigh(context: Context, found: Choices) -> Weighed:
     candidates = outlook.candidates(_features(found, outlook), names)
     kept = all(state.met is not False for state in context.request.health.targets)
     seen = (Observation(found.now, measured(context, found.subject), kept=kept),)
-    return Weighed(outlook, candidates, seen, outlook.served())
+    return Weighed(candidates, informed(candidates, seen), seen, outlook.served())
 
 
 def _features(found: Choices, outlook: Outlook) -> Floats:
