@@ -219,6 +219,8 @@ class Tuning(ApiModel):
     profile: Annotated[
         str, StringConstraints(min_length=1, max_length=63, pattern=r"^[A-Za-z0-9]([-A-Za-z0-9.]*[A-Za-z0-9])?$")
     ] = "Balanced"
+    """How bold predicted plans are. Conservative: batch limits, and knobs that are allowed by name. Balanced: what can
+    alter outputs only where nothing else helps. Aggressive: everything is weighed together."""
     knobs: Knobs = Knobs()
     min_improvement_percent: Annotated[int, Field(strict=True, ge=0, le=1000)] = 5
     """A plan with a smaller predicted gain is not proposed."""
