@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from trimtab.api.v1alpha1 import LLMDeployment
 from trimtab.config import Settings
 from trimtab.kube.client import Kube
 from trimtab.kube.errors import KubeError
@@ -96,15 +95,13 @@ def _read(held: dict[str, Any] | None, name: str) -> State:
     return state
 
 
-def seen(
-    deployment: LLMDeployment, state: RolloutState, snapshot: Snapshot, trial: Snapshot | None, verdict: Verdict | None
-) -> Iterator[Seen]:
-    """The revisions of which the readings show one configuration at work: stable, when it has served for a window
-    alone; a canary, when it is decided upon.
+def seen(state: RolloutState, snapshot: Snapshot, verdict: Verdict | None) -> Iterator[Seen]:
+    """The revisions of which the readings show one configuration at work for a whole window: stable alone, and a
+    canary when it is decided upon.
     """
-    settled = snapshot.at - state.since >= deployment.spec.tuning.window_seconds
-    if state.phase is Phase.STABLE and state.stable is not None and settled:
+    if state.phase is Phase.STABLE and state.stable is not None and snapshot.at - state.since >= snapshot.window:
         yield state.stable, snapshot
     candidate, decided = state.candidate, verdict is not None and verdict.call is not Call.UNKNOWN
-    if state.phase is Phase.CANARY_JUDGING and candidate is not None and trial is not None and decided:
-        yield Stable(candidate.revision, candidate.config, candidate.template), trial
+    served = state.served_at is not None and snapshot.at - state.served_at >= snapshot.window
+    if state.phase is Phase.CANARY_JUDGING and candidate is not None and served and decided:
+        yield Stable(candidate.revision, candidate.config, candidate.template), snapshot

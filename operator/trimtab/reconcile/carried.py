@@ -8,14 +8,16 @@ from trimtab.model.rollout import Phase, RolloutState
 from trimtab.model.snapshot import RevisionView, Snapshot
 
 
-def carried(state: RolloutState, snapshot: Snapshot, trial: Snapshot | None) -> Carried | None:
-    """None in other phases, and where it cannot be read. `state`: the one that the readings were taken in."""
+def carried(state: RolloutState, snapshot: Snapshot) -> Carried | None:
+    """None in other phases, until the readings are all of a watch, and where they say nothing. `state`: the one that
+    they were taken in.
+    """
     if state.stable is None:
         return None
     if state.phase in (Phase.STABLE, Phase.CANARY_STARTING):
         return _of(snapshot.revision(state.stable.revision))
-    if state.phase is Phase.WATCHING and trial is not None:
-        return _of(trial.revision(state.stable.revision))
+    if state.phase is Phase.WATCHING and snapshot.at - state.since >= snapshot.window:
+        return _of(snapshot.revision(state.stable.revision))
     return None
 
 

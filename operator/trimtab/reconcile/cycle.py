@@ -93,7 +93,7 @@ async def cycle(key: Key, world: World) -> float | None:
     report = _report(found, state, health, planned, world.memory.obstacles.get(key))
     with steps("status"):
         await _publish(key, raw, report, world)
-        alone = carried(found.state, found.snapshot, found.trial)
+        alone = carried(found.state, found.snapshot)
         await planning.write_results(world.kube, found.deployment, state, planned, report.plan_name, world.now(), alone)
         await _announce(raw, actions, world)
     with steps("perform"):
@@ -142,7 +142,7 @@ async def _learn(facts: Facts, verdict: Verdict | None, world: World) -> None:
     """The performance model learns from what was seen. No decision of this cycle rests on it."""
     if await world.calibration.load(world.kube, world.settings, world.now()) is None:
         return
-    found = calibration.seen(facts.deployment, facts.state, facts.snapshot, facts.trial, verdict)
+    found = calibration.seen(facts.state, facts.snapshot, verdict)
     requests = (planning.request_of(facts.deployment, facts.state, *revision) for revision in found)
     await world.calibration.learn(requests)
     await world.calibration.store(world.kube, world.settings, world.now())

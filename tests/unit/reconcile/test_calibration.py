@@ -66,16 +66,18 @@ def verdict(call: Call) -> Verdict:
 def test_stable_is_seen_once_it_has_served_a_window_alone() -> None:
     view = replace(snapshot("rev-a"), at=NOW)
     state = settled(SERVES)
-    assert list(seen(owned(), state, view, None, None)) == [(SERVES, view)]
-    assert not list(seen(owned(), replace(state, since=NOW - 10.0), view, None, None))
-    assert not list(seen(owned(), replace(state, phase=Phase.PROMOTING), view, None, None))
+    assert list(seen(state, view, None)) == [(SERVES, view)]
+    assert not list(seen(replace(state, since=NOW - 10.0), view, None))
+    assert not list(seen(replace(state, phase=Phase.PROMOTING), view, None))
 
 
 @pytest.mark.parametrize(("call", "count"), [(Call.GOOD, 1), (Call.BAD, 1), (Call.UNKNOWN, 0)])
 def test_a_canary_is_seen_when_it_is_decided_upon(call: Call, count: int) -> None:
     view = replace(snapshot("rev-b"), at=NOW)
-    state = replace(settled(SERVES), phase=Phase.CANARY_JUDGING, candidate=candidate("rev-b", maxNumSeqs=64))
-    found = list(seen(owned(), state, view, view, verdict(call)))
+    tried = candidate("rev-b", maxNumSeqs=64)
+    state = replace(settled(SERVES), phase=Phase.CANARY_JUDGING, candidate=tried, served_at=NOW - 300.0)
+    found = list(seen(state, view, verdict(call)))
+    assert not list(seen(replace(state, served_at=NOW - 5.0), view, verdict(call)))
     assert [revision.config.get("maxNumSeqs") for revision, _ in found] == [64] * count
 
 
