@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from tests.unit.plan.gpu_cases import LLAMA_8B, target
 from tests.unit.plan.scenarios import Pod, request, snapshot
-from trimtab.catalogue import find_device
+from trimtab.catalogue import GPUS, find_device
+from trimtab.catalogue.models import find_model
 from trimtab.model.config import EngineConfig, KnobValue
 from trimtab.model.plan import Plan
 from trimtab.model.slo import Latency, Slo
@@ -107,3 +108,61 @@ def test_one_sequence_becomes_many_times_the_throughput_in_one_step() -> None:
     assert gain > 5
     effect = next(e for e in answer.optimizations[0].effects if e.metric.value == "throughput")
     assert effect.low * 0.8 <= gain <= effect.high * 1.25
+
+
+def _within(plan: Plan, asked_for: PlanRequest) -> bool:
+    changed = set(plan.start.changes_to(plan.result))
+    locked = changed & asked_for.locked
+    return not locked and (not asked_for.allowed or changed <= asked_for.allowed)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    gpu=st.sampled_from(sorted(GPUS)),
+    model=st.sampled_from(
+        [
+            "meta-llama/Llama-3.1-8B-Instruct", "Qwen/Qwen3-30B-A3B", "google/gemma-3-27b-it", "openai/gpt-oss-20b",
+            "deepseek-ai/DeepSeek-V3", "Qwen/Qwen3-8B-AWQ",
+        ]
+    ),
+    engine_=st.sampled_from([("vllm", "0.32.0"), ("vllm", "0.12.0"), ("sglang", "0.5.23")]),
+    config=st.fixed_dictionaries(
+        {},
+        optional={
+            "maxNumSeqs": st.integers(1, 70000), "maxNumBatchedTokens": st.integers(1, 100000),
+            "tensorParallelSize": st.sampled_from([1, 2, 3, 8]), "kvCacheDtype": st.sampled_from(["fp8", "auto"]),
+            "gpuMemoryUtilizationPercent": st.integers(1, 99), "maxModelLen": st.integers(1, 200000),
+            "dataParallelSize": st.sampled_from([1, 2]),
+        },
+    ),
+    figures=st.fixed_dictionaries(
+        {
+            "running": st.floats(0, 1e4), "waiting": st.floats(0, 1e5), "prompt": st.floats(0, 1e6),
+            "output": st.floats(0, 1e5), "requests_per_second": st.floats(0, 1e4), "queue": st.floats(0, 1e3),
+            "hit_rate": st.floats(0, 1.5),
+        }
+    ),
+    gpus=st.sampled_from([0, 1, 4, 8]),
+    slo=st.sampled_from([Slo(), target(Latency.ITL, 0.02), target(Latency.TTFT, 0.2, 99), target(Latency.E2E, 5, 50)]),
+    locked=st.sampled_from([frozenset(), frozenset({"maxNumSeqs"})]),
+    profile=st.sampled_from(["Conservative", "Balanced", "Aggressive", "Mine"]),
+)  # fmt: skip
+def test_whatever_is_measured_there_is_an_answer_within_the_constraints(
+    gpu: str,
+    model: str,
+    engine_: tuple[str, str],
+    config: dict[str, KnobValue],
+    figures: dict[str, float],
+    gpus: int,
+    slo: Slo,
+    locked: frozenset[str],
+    profile: str,
+) -> None:
+    pod = Pod(**{**figures, "ttft": (0.5, 1.0), "itl": (0.03, 0.05), "e2e": (3.0, 4.0)})  # type: ignore[arg-type]
+    view = snapshot(pod, pod, engine=engine_[0], version=engine_[1])
+    known = {"device": gpu, "gpus_per_pod": gpus, "model": find_model(model), "profile": profile, "locked": locked}
+    asked_for = request(view, config, slo=slo, **known)
+    answer = propose(asked_for)
+    assert not isinstance(answer, Plan) or _within(answer, asked_for)
+    state = learn(asked_for)
+    assert state is None or len(state["observations"]) == 1

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from trimtab.model.histogram import Histogram
 from trimtab.model.reading import Known, Reading, Unknown, Why
 from trimtab.model.snapshot import PodMetrics, RevisionView, Snapshot
+from trimtab.model.wording import number, percent, seconds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,3 +156,13 @@ def _variation(view: RevisionView, pick: Callable[[PodMetrics], Reading[Histogra
 
 def _two_digits(value: float) -> float:
     return float(f"{value:.2g}")
+
+
+def told(load: Workload) -> str:
+    """What runs and waits, as a part of a sentence."""
+    text = f"{number(load.running)} requests run and {number(load.waiting)} wait per pod"
+    if load.kv_usage is not None:
+        text += f", {percent(load.kv_usage)} of the KV cache is used"
+    if load.ttft is not None:
+        text += f", the mean time to first token is {seconds(load.ttft)}"
+    return text
