@@ -36,9 +36,11 @@ Answer: TypeAlias = Plan | NothingBetter
 def modelled(context: Context) -> Answer | None:
     """None where the model, the GPU or the engine is not known well enough, so that the documented rules answer."""
     subject = subject_of(context)
-    goal = None if subject is None else goal_of(context, subject)
-    if subject is None or goal is None:
+    if subject is None:
         return None
+    goal = goal_of(context, subject)
+    if goal is None:
+        return NothingBetter("All that arrives is served and no target is violated, so throughput follows the load.")
     nothing = NothingBetter("")
     for altering in _altering(context.request.profile):
         found = choices(context, subject, altering=altering)

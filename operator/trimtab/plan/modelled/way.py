@@ -21,6 +21,7 @@ from trimtab.plan.modelled.subject import KNOBS
 from trimtab.plan.modelled.weighed import Weighed
 from trimtab.plan.search import Candidates, Goal, path, ratio
 from trimtab.plan.search.candidates import Bools, Estimate
+from trimtab.plan.workload import told
 
 _METRICS: Final = {
     "throughput": Metric.THROUGHPUT,
@@ -76,12 +77,11 @@ def _optimization(
     old, new = rows
     before, after = found.space.config(old), found.space.config(new)
     changed = {knob: value for knob, value in after.items() if before[knob] != value}
-    text = words.description(known, old, new)
     return context.optimization(
         KNOBS[next(iter(changed))],
         title=words.title(changed),
-        description=text,
-        changes={knob: (value, text) for knob, value in changed.items()},
+        description=words.description(known, old, new),
+        changes={knob: (value, f"{told(context.workload)}.") for knob, value in changed.items()},
         effects=(*_effects(found, weighed, old, new), *_capacity(found, old, new)),
         addresses=context.found(*BottleneckKind),
         risks=words.risks(changed),

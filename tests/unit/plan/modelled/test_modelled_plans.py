@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.unit.plan.gpu_cases import LLAMA_8B, full_cache, long_prompts, one_of_four, overloaded, target
+from tests.unit.plan.gpu_cases import LLAMA_8B, LONG_PROMPTS, full_cache, long_prompts, one_of_four, overloaded, target
+from tests.unit.plan.scenarios import Pod, health, snapshot
 from trimtab.catalogue.models import find_model
 from trimtab.model.config import EngineConfig
 from trimtab.model.plan import Effect, Metric, NoPlan, OptimizationType, Plan
@@ -26,6 +27,12 @@ def planned(request: PlanRequest) -> Plan:
 
 def effect(plan: Plan, metric: Metric, step: int = 0) -> Effect:
     return next(e for e in plan.optimizations[step].effects if e.metric is metric)
+
+
+def seen(pod: Pod, slo: Slo | None = None) -> dict[str, Any]:
+    """What a request holds of two such pods."""
+    view = snapshot(pod, pod)
+    return {"snapshot": view, "health": health(view, EngineConfig(), slo or Slo(), "H100")}
 
 
 def gpus(plan: Plan) -> int:
@@ -186,3 +193,11 @@ def test_two_targets_of_which_one_is_kept_leave_the_kept_one_kept() -> None:
 
 def test_sglang_is_planned_by_the_model_too() -> None:
     assert predicted(overloaded(engine="sglang", version="0.5.23"))
+
+
+def test_while_everything_is_served_within_the_targets_there_is_nothing_for_the_model_to_gain() -> None:
+    """A finding presses, but no configuration changes how much is served; the rules do not speak for the model."""
+    full = replace(LONG_PROMPTS, kv_usage=0.99, preemptions_per_second=0.5)
+    answer = propose(replace(long_prompts(slo=Slo()), **seen(full)))
+    assert isinstance(answer, NoPlan)
+    assert "throughput follows the load" in answer.message
