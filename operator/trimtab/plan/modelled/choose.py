@@ -50,10 +50,16 @@ def acceptable(context: Context, found: Choices, row: int) -> bool:
     return after not in request.tried and all(problem in before for problem in problems)
 
 
-def still_good(found: Choices, weighed: Weighed, goal: Goal, row: int, best: int) -> bool:
-    """Whether a row that was proposed before keeps the limits, and is not clearly behind the best one of now."""
+def still_good(weighed: Weighed, goal: Goal, row: int, best: int | None) -> bool:
+    """Whether a row that was proposed before keeps the limits, and is not clearly behind the best one of now; without
+    one, whether it is still better than what runs.
+    """
     score = goal.score(weighed.known).mean
-    return bool(reachable(goal, weighed)[row] and score[row] >= score[best] - max(0.05, goal.min_improvement))
+    if best is None:
+        least = score[weighed.seen[0].row] + np.log1p(goal.min_improvement) / 2.0
+    else:
+        least = score[best] - max(0.05, goal.min_improvement)
+    return bool(reachable(goal, weighed)[row] and score[row] >= least)
 
 
 def _worth_it(weighed: Weighed, chosen: Chosen) -> Chosen | str:

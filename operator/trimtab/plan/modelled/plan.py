@@ -48,6 +48,9 @@ def modelled(context: Context) -> Answer | None:
         missed = shortfall(context, weighed)
         for wanted in _goals(context, goal):
             chosen = choose(context, found, weighed, wanted)
+            kept = _kept(context, found, weighed, wanted, chosen)
+            if kept is not None:
+                return kept
             if isinstance(chosen, Chosen):
                 return _plan(context, found, weighed, chosen, missed)
             if not nothing.message:
@@ -68,9 +71,6 @@ def _goals(context: Context, goal: Goal) -> Iterator[Goal]:
 
 
 def _plan(context: Context, found: Choices, weighed: Weighed, chosen: Chosen, missed: str) -> Plan:
-    kept = _kept(context, found, weighed, chosen)
-    if kept is not None:
-        return kept
     request, steps = context.request, way(context, found, weighed, chosen)
     result: EngineConfig = request.config
     for step in steps:
@@ -92,8 +92,10 @@ def _plan(context: Context, found: Choices, weighed: Weighed, chosen: Chosen, mi
     )
 
 
-def _kept(context: Context, found: Choices, weighed: Weighed, chosen: Chosen) -> Plan | None:
-    """The plan proposed last, while it starts here, its result is safe and about as good as the best one of now."""
+def _kept(context: Context, found: Choices, weighed: Weighed, goal: Goal, chosen: Chosen | str) -> Plan | None:
+    """The plan proposed last, while it starts here, its result is safe and about as good as the best one of now; where
+    nothing is worth a trial any more, while half of what is asked for is left: figures near a limit move.
+    """
     plan, request = context.request.plan, context.request
     if plan is None or plan.estimated or plan.start != request.config or plan.result in request.tried:
         return None
@@ -105,6 +107,5 @@ def _kept(context: Context, found: Choices, weighed: Weighed, chosen: Chosen) ->
     if any(knob not in found.subject.values or value is None for knob, value in changes.items()):
         return None
     row = found.space.row({**found.subject.values, **changes})  # type: ignore[dict-item]
-    if row is None or not still_good(found, weighed, chosen.goal, row, chosen.row):
-        return None
-    return plan
+    best = chosen.row if isinstance(chosen, Chosen) else None
+    return plan if row is not None and still_good(weighed, goal, row, best) else None

@@ -7,7 +7,16 @@ from typing import Any
 
 import pytest
 
-from tests.unit.plan.gpu_cases import LLAMA_8B, LONG_PROMPTS, full_cache, long_prompts, one_of_four, overloaded, target
+from tests.unit.plan.gpu_cases import (
+    LLAMA_8B,
+    LONG_PROMPTS,
+    OVERLOADED,
+    full_cache,
+    long_prompts,
+    one_of_four,
+    overloaded,
+    target,
+)
 from tests.unit.plan.scenarios import Pod, health, snapshot
 from trimtab.catalogue.models import find_model
 from trimtab.model.config import EngineConfig
@@ -170,6 +179,28 @@ def test_a_plan_is_kept_while_it_is_about_as_good_as_the_best() -> None:
     assert propose(load) is plan
     stale = replace(plan, start=EngineConfig({"maxNumSeqs": 4}))
     assert propose(replace(drifted, plan=stale)) is not stale
+
+
+@pytest.mark.parametrize(("case", "pod"), [(overloaded, OVERLOADED), (long_prompts, LONG_PROMPTS)])
+def test_figures_that_move_a_little_make_no_new_plan(case: Any, pod: Pod) -> None:
+    request_, plan = case(), planned(case())
+    for load, speed in ((0.92, 1.08), (1.08, 0.92), (1.1, 1.1), (0.95, 0.9)):
+        moved = replace(
+            pod,
+            waiting=pod.waiting * load,
+            prompt=pod.prompt * load,
+            requests_per_second=pod.requests_per_second / speed,
+            itl=(pod.itl[0] * speed, pod.itl[1] * speed),
+            ttft=(pod.ttft[0] * speed, pod.ttft[1] * load),
+        )
+        assert propose(replace(request_, plan=plan, **seen(moved, request_.slo))) is plan
+
+
+def test_a_plan_is_kept_while_half_of_the_gain_that_is_asked_for_is_left() -> None:
+    plan = planned(overloaded())
+    gain = plan.improvement.ratio - 1.0
+    assert propose(overloaded(plan=plan, min_improvement=1.1 * gain)) is plan
+    assert isinstance(propose(overloaded(min_improvement=1.1 * gain, allowed=frozenset({"maxNumSeqs"}))), NoPlan)
 
 
 def test_the_objective_latency_takes_the_fastest_request() -> None:
