@@ -14,7 +14,6 @@ from trimtab.api.names import DEPLOYMENT_LABEL
 from trimtab.api.throughput import Carried
 from trimtab.api.v1alpha1 import LLMDeployment, Mode
 from trimtab.catalogue import quantization_named_in
-from trimtab.catalogue.models import find_model
 from trimtab.kube.client import Kube, Object
 from trimtab.kube.kinds import OPTIMIZATION_PLANS
 from trimtab.model.bottleneck import Health
@@ -27,6 +26,7 @@ from trimtab.model.slo import Slo
 from trimtab.model.snapshot import Snapshot
 from trimtab.plan import Bounds, Objective, PlanRequest, State, propose
 from trimtab.reconcile.limits import device_of, memory_limit_of
+from trimtab.reconcile.shape import shape_of
 from trimtab.reconcile.wishes import wish_of_plan
 
 PLANS_KEPT = 5
@@ -123,7 +123,7 @@ def request_of(deployment: LLMDeployment, state: RolloutState, revision: Stable,
         gpus_per_pod=spec.accelerator.count if spec.accelerator is not None else 0,
         profile=spec.tuning.profile,
         arguments=spec.engine.args or (),
-        model=find_model(spec.model.source or spec.model.name),
+        model=shape_of(deployment),
         model_quantization=quantization_named_in(spec.model.source or spec.model.name),
     )
 

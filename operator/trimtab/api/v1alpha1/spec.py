@@ -40,6 +40,9 @@ class Model(ApiModel):
         Annotated[str, StringConstraints(min_length=1, max_length=1024, pattern=r"^[A-Za-z0-9./][^\s]*$")] | None
     ) = None
     """A path in the container, or the model's name on the Hugging Face hub."""
+    config_json: Annotated[str, StringConstraints(min_length=2, max_length=32_768)] | None = None
+    """The model's config.json, for plans with predicted effects where the name is not that of a well-known model. It
+    changes no pod."""
 
 
 class PullPolicy(StrEnum):
