@@ -38,6 +38,7 @@ ALLOWED = {
     ("apps", "deployments"): {"get", "list", "watch", "create", "patch", "delete"},
     ("autoscaling", "horizontalpodautoscalers"): {"get", "list", "watch"},
     ("coordination.k8s.io", "leases"): {"create", "get", "update", "patch"},
+    ("", "configmaps"): {"create", "get", "patch"},
     ("trimtab.dev", "llmdeployments"): {"get", "list", "watch"},
     ("trimtab.dev", "llmdeployments/status"): {"get", "patch"},
     ("trimtab.dev", "optimizationplans"): {"get", "list", "watch", "create", "patch", "delete"},
@@ -88,6 +89,8 @@ def test_the_operator_is_granted_what_it_needs_and_nothing_else(helm: Helm, sett
         found.setdefault((group, resource), set()).update(verbs)
         if resource == "leases" and verbs != {"create"}:
             assert rule["resourceNames"] == ["trimtab"]
+        if resource == "configmaps":
+            assert rule["resourceNames"] == ["trimtab-calibration"]
     expected = dict(ALLOWED)
     if settings:
         del expected["", "nodes"]

@@ -14,9 +14,11 @@ from typing import Any
 
 import pytest
 
+from tests.unit.plan.gpu_cases import full_cache, long_prompts, one_of_four, overloaded, target
 from tests.unit.plan.scenarios import Pod, one_slot, request, snapshot, well_batched
 from trimtab.model.config import EngineConfig
 from trimtab.model.plan import Plan
+from trimtab.model.slo import Latency
 from trimtab.plan import PlanRequest, propose
 
 PLANS = Path(__file__).parent / "plans"
@@ -52,6 +54,11 @@ CASES: dict[str, PlanRequest] = {
         device="L40S",
         gpus_per_pod=1,
     ),
+    "h100-8b-with-few-sequences": overloaded(slo=target(Latency.ITL, 0.05)),
+    "h100-8b-with-long-prompts": long_prompts(),
+    "h100-8b-with-long-prompts-and-a-target-out-of-reach": long_prompts(slo=target(Latency.TTFT, 0.3)),
+    "h100-8b-on-one-of-four": one_of_four(slo=target(Latency.ITL, 0.05)),
+    "h100-70b-with-a-full-cache": full_cache(),
 }
 
 
@@ -76,6 +83,8 @@ def test_the_plan_is_the_one_on_file(name: str) -> None:
     content = as_json(proposal)
     if isinstance(proposal, Plan):
         content = {"name": proposal.name, **content}
+        if not proposal.shortfall:
+            del content["shortfall"]  # told only where there is one
     text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
     path = PLANS / f"{name}.json"
     if os.environ.get("TRIMTAB_UPDATE_GOLDEN") == "1":

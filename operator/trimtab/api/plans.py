@@ -33,6 +33,7 @@ def plan_to(plan: Plan) -> dict[str, Any]:
         "fingerprintMilli": {key: milli(value) for key, value in sorted(plan.fingerprint.items())},
         "gpusWhileRollingOut": plan.gpus_while_rolling_out,
         "estimated": plan.estimated,
+        **({"shortfall": cut(plan.shortfall, _LINE)} if plan.shortfall else {}),
     }
     return document
 
@@ -55,6 +56,7 @@ def plan_from(document: Mapping[str, Any]) -> Plan | Unreadable:
             fingerprint={key: value / 1000 for key, value in spec.fingerprint_milli.items()},
             gpus_while_rolling_out=spec.gpus_while_rolling_out,
             estimated=spec.estimated,
+            shortfall=spec.shortfall,
         )
     except ValidationError as error:
         first = error.errors()[0]

@@ -14,8 +14,8 @@ from trimtab.cli import paper_input, paper_output
 from trimtab.cli.access import fail
 from trimtab.cli.paper_input import InputError
 from trimtab.plan.memory import DoesNotFit, fit
+from trimtab.plan.outlook import Outlook
 from trimtab.plan.paper import PaperAnswer, PaperError, PaperRequest, plan_on_paper
-from trimtab.plan.paper.evaluate import Outlook
 from trimtab.plan.point import Layout, ServingPoint, Traffic
 from trimtab.plan.request import Objective
 

@@ -48,6 +48,8 @@ def plan_lines(plan: Mapping[str, Any]) -> Iterator[str]:
             yield f"   trades away: {', '.join(step['trades'])}"
         for risk in step.get("risks") or []:
             yield f"   risk: {risk}"
+    if spec.get("shortfall"):
+        yield f"out of reach: {spec['shortfall']}"
     for item in spec.get("rejected") or []:
         yield f"rejected: {item['title']}: {item['reason']}"
     yield from _results(plan.get("status") or {})
@@ -61,6 +63,8 @@ def _results(status: Mapping[str, Any]) -> Iterator[str]:
             if "measuredPermille" in effect:
                 measured, predicted = effect["measuredPermille"] / 1000, effect["predictedPermille"] / 1000
                 yield f"   measured {effect['metric']} x {measured:.2f}, predicted x {predicted:.2f}"
+            elif "unmeasured" in effect:
+                yield f"   {effect['metric']} not measured: {effect['unmeasured']}"
 
 
 def _interval(effect: Mapping[str, Any]) -> str:

@@ -40,12 +40,14 @@ OPTIMIZATION_PLANS = Kind("OptimizationPlan", "trimtab.dev", "v1alpha1", "optimi
 DEPLOYMENTS = Kind("Deployment", "apps", "v1", "deployments")
 SERVICES = Kind("Service", "", "v1", "services")
 PODS = Kind("Pod", "", "v1", "pods")
+CONFIG_MAPS = Kind("ConfigMap", "", "v1", "configmaps")
 NODES = Kind("Node", "", "v1", "nodes", namespaced=False)
 HPAS = Kind("HorizontalPodAutoscaler", "autoscaling", "v2", "horizontalpodautoscalers")
 EVENTS = Kind("Event", "", "v1", "events")
 LEASES = Kind("Lease", "coordination.k8s.io", "v1", "leases")
 
 KINDS: tuple[Kind, ...] = (
+    CONFIG_MAPS,
     DEPLOYMENTS,
     EVENTS,
     HPAS,

@@ -121,6 +121,7 @@ class Plan:
     fingerprint: Mapping[str, float] = field(default_factory=dict)  # the workload that it was made for
     gpus_while_rolling_out: int = 0
     estimated: bool = True
+    shortfall: str = ""  # the targets that no allowed configuration is predicted to keep, with the nearest values
 
     @property
     def name(self) -> str:

@@ -10,7 +10,9 @@ request gives the same proposal.
         case NoPlan(reason, message): ...
 """
 
+from trimtab.plan.calibration.state import State, empty, loads
+from trimtab.plan.learning import learn
 from trimtab.plan.propose import propose
 from trimtab.plan.request import Bounds, Objective, PlanRequest
 
-__all__ = ["Bounds", "Objective", "PlanRequest", "propose"]
+__all__ = ["Bounds", "Objective", "PlanRequest", "State", "empty", "learn", "loads", "propose"]

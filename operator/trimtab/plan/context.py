@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from trimtab.catalogue import Device, EngineCatalogue, Knob
+from trimtab.catalogue import Device, EngineCatalogue, Knob, find_device
 from trimtab.model.bottleneck import BottleneckKind, Severity, TargetState
 from trimtab.model.config import EngineConfig, KnobValue
 from trimtab.model.plan import Change, Effect, Effort, Impact, Metric, Optimization, OptimizationType
@@ -40,6 +40,20 @@ class Context:
     defaults: Mapping[str, KnobValue]
     effective: Mapping[str, KnobValue]
     by_arguments: Mapping[str, KnobValue | None]
+
+    @classmethod
+    def of(cls, request: PlanRequest, catalogue: EngineCatalogue, workload: Workload) -> Context:
+        """Looks up what the request's engine, version and device stand for."""
+        return cls(
+            request=request,
+            catalogue=catalogue,
+            device=find_device(request.device),
+            workload=workload,
+            knobs=catalogue.knobs(request.version),
+            defaults=catalogue.defaults(request.version, request.device),
+            effective=catalogue.effective(request.version, request.device, request.config, request.arguments),
+            by_arguments=catalogue.set_by_arguments(request.version, request.arguments),
+        )
 
     def value(self, knob: str) -> KnobValue | None:
         """The effective value, or None where it is not known."""

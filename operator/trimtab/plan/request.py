@@ -12,6 +12,7 @@ from trimtab.model.config import EngineConfig
 from trimtab.model.plan import Plan
 from trimtab.model.slo import Slo
 from trimtab.model.snapshot import Snapshot
+from trimtab.plan.calibration.state import State
 
 
 class Objective(StrEnum):
@@ -63,3 +64,4 @@ class PlanRequest:
     model_quantization: str | None = None  # of the checkpoint, where it is known
     profile: str = "Balanced"
     plan: Plan | None = None
+    calibration: State | None = None  # what was learned of the performance model's errors; None: nothing

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from trimtab.model.histogram import Histogram
 from trimtab.model.reading import Known, Reading, Unknown, Why
 from trimtab.model.snapshot import PodMetrics, RevisionView, Snapshot
+from trimtab.model.wording import number, percent, seconds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +25,8 @@ class Workload:
     kv_capacity: float | None  # tokens, of the smallest pod
     prompt: float | None  # mean tokens
     output: float | None  # mean tokens
+    prompt_variation: float | None  # coefficients of variation of the lengths
+    output_variation: float | None
     ttft: float | None  # means
     itl: float | None
     e2e: float | None
@@ -89,6 +92,8 @@ def read(snapshot: Snapshot, stable: str) -> Workload | Unknown:
         kv_capacity=min(_all(view, lambda m: m.kv_capacity_tokens), default=None),
         prompt=_average(view, lambda m: m.prompt_tokens),
         output=_average(view, lambda m: m.output_tokens),
+        prompt_variation=_variation(view, lambda m: m.prompt_tokens),
+        output_variation=_variation(view, lambda m: m.output_tokens),
         ttft=_average(view, lambda m: m.ttft),
         itl=_average(view, lambda m: m.itl),
         e2e=_average(view, lambda m: m.e2e),
@@ -129,5 +134,35 @@ def _average(view: RevisionView, pick: Callable[[PodMetrics], Reading[Histogram]
     return sum(histogram.total for histogram in sound) / count if count > 0 else None
 
 
+def _variation(view: RevisionView, pick: Callable[[PodMetrics], Reading[Histogram]]) -> float | None:
+    """Standard deviation over mean, each observation taken at the middle of its bucket; 0 where one bucket has all.
+
+    So lengths that are alike show none, and what buckets hide is left out.
+    """
+    found = view.pooled(pick)
+    if isinstance(found, Unknown) or not found.value.count > 0:
+        return None
+    edges, below, lower = found.value.bounds, 0.0, 0.0
+    first, second = 0.0, 0.0
+    for edge, cumulative in zip(edges, found.value.cumulative, strict=True):
+        middle = lower if math.isinf(edge) else (lower + edge) / 2.0
+        first += (cumulative - below) * middle
+        second += (cumulative - below) * middle * middle
+        lower, below = (lower if math.isinf(edge) else edge), cumulative
+    mean = first / found.value.count
+    spread = math.sqrt(max(0.0, second / found.value.count - mean * mean))
+    return spread / mean if mean > 0 and math.isfinite(spread) else None
+
+
 def _two_digits(value: float) -> float:
     return float(f"{value:.2g}")
+
+
+def told(load: Workload) -> str:
+    """What runs and waits, as a part of a sentence."""
+    text = f"{number(load.running)} requests run and {number(load.waiting)} wait per pod"
+    if load.kv_usage is not None:
+        text += f", {percent(load.kv_usage)} of the KV cache is used"
+    if load.ttft is not None:
+        text += f", the mean time to first token is {seconds(load.ttft)}"
+    return text

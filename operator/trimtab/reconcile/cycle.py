@@ -34,7 +34,8 @@ from trimtab.model.rollout import (
 )
 from trimtab.model.snapshot import Snapshot
 from trimtab.model.verdict import Verdict
-from trimtab.reconcile import adoption, judging, planning, status
+from trimtab.reconcile import adoption, calibration, judging, planning, status
+from trimtab.reconcile.carried import carried
 from trimtab.reconcile.limits import limits_of
 from trimtab.reconcile.measuring import measure
 from trimtab.reconcile.memory import Key
@@ -84,12 +85,14 @@ async def cycle(key: Key, world: World) -> float | None:
         verdict = await asyncio.to_thread(judging.judged, found.trial)
     with steps("plan"):
         planned = await _plan(found, health, world)
+        await _learn(found, verdict, world)
     with steps("step"):
         state, actions = step(found.state, _rollout_facts(found, planned.wish, verdict), world.now())
     report = _report(found, state, health, planned, world.memory.obstacles.get(key))
     with steps("status"):
         await _publish(key, raw, report, world)
-        await planning.write_results(world.kube, found.deployment, state, planned, report.plan_name, world.now())
+        alone = carried(found.state, found.snapshot)
+        await planning.write_results(world.kube, found.deployment, state, planned, report.plan_name, world.now(), alone)
         await _announce(raw, actions, world)
     with steps("perform"):
         obstacle = await _perform(found, actions, world)
@@ -118,6 +121,7 @@ async def _plan(facts: Facts, health: Health, world: World) -> planning.Planned:
         known,
         mode,
         facts.workloads.target,
+        await world.calibration.load(world.kube, world.settings, world.now()),
     )
     lasting = world.memory.lasting(
         Key(facts.deployment.metadata.namespace, facts.deployment.metadata.name), planned.intent, world.now()
@@ -131,6 +135,16 @@ async def _plan(facts: Facts, health: Health, world: World) -> planning.Planned:
         await planning.forget_old_plans(world.kube, known, planned.proposal.name)
         world.telemetry.planned("proposed")
     return planned
+
+
+async def _learn(facts: Facts, verdict: Verdict | None, world: World) -> None:
+    """The performance model learns from what was seen. No decision of this cycle rests on it."""
+    if await world.calibration.load(world.kube, world.settings, world.now()) is None:
+        return
+    found = calibration.seen(facts.state, facts.snapshot, verdict)
+    requests = (planning.request_of(facts.deployment, facts.state, *revision) for revision in found)
+    await world.calibration.learn(requests)
+    await world.calibration.store(world.kube, world.settings, world.now())
 
 
 async def _gather(key: Key, raw: Mapping[str, Any], world: World) -> Facts | status.Report:

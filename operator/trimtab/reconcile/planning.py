@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 
 from trimtab.api.convert import PlanFacts, Unreadable, plan_from, plan_status
 from trimtab.api.names import DEPLOYMENT_LABEL
+from trimtab.api.throughput import Carried
 from trimtab.api.v1alpha1 import LLMDeployment, Mode
 from trimtab.catalogue import quantization_named_in
-from trimtab.catalogue.models import find_model
 from trimtab.kube.client import Kube, Object
 from trimtab.kube.kinds import OPTIMIZATION_PLANS
 from trimtab.model.bottleneck import Health
@@ -21,11 +21,12 @@ from trimtab.model.config import content_hash
 from trimtab.model.plan import NoPlan, Plan, Proposal
 from trimtab.model.reading import Unknown
 from trimtab.model.reason import Reason
-from trimtab.model.rollout import Phase, RolloutState, Wish
+from trimtab.model.rollout import Phase, RolloutState, Stable, Wish
 from trimtab.model.slo import Slo
 from trimtab.model.snapshot import Snapshot
-from trimtab.plan import Bounds, Objective, PlanRequest, propose
+from trimtab.plan import Bounds, Objective, PlanRequest, State, propose
 from trimtab.reconcile.limits import device_of, memory_limit_of
+from trimtab.reconcile.shape import shape_of
 from trimtab.reconcile.wishes import wish_of_plan
 
 PLANS_KEPT = 5
@@ -74,9 +75,10 @@ def consider(
     known: Sequence[Object],
     mode: Mode,
     target: Object | None = None,
+    calibration: State | None = None,
 ) -> Planned:
     """The proposal for the stable revision; pure, and CPU work, so it runs off the event loop. `target`: the adopted
-    Deployment, if there is one.
+    Deployment, if there is one. `calibration`: what the cluster taught the performance model.
     """
     if state.phase is not Phase.STABLE or state.stable is None:
         return Planned(NoPlan(Reason.ROLLOUT_IN_PROGRESS, "No plan is made while a rollout is under way."))
@@ -85,8 +87,9 @@ def consider(
     if isinstance(snapshot.metrics, Unknown):
         return Planned(NoPlan(Reason.METRICS_MISSING, f"No plan is made without metrics: {snapshot.metrics.message}"))
     current = _current(known, deployment.status.get("plan"))
-    request = _request(deployment, state, snapshot, health, slo, current)
-    proposal = propose(replace(request, memory_limit_bytes=memory_limit_of(deployment, target)))
+    request = replace(request_of(deployment, state, state.stable, snapshot), health=health, slo=slo, plan=current)
+    limit = memory_limit_of(deployment, target)
+    proposal = propose(replace(request, memory_limit_bytes=limit, calibration=calibration))
     if isinstance(proposal, NoPlan):
         return Planned(proposal)
     is_new = all(plan["metadata"]["name"] != proposal.name for plan in known)
@@ -96,29 +99,20 @@ def consider(
     return Planned(proposal, wish=wish, is_new=is_new, awaits_approval=awaits)
 
 
-def _request(
-    deployment: LLMDeployment,
-    state: RolloutState,
-    snapshot: Snapshot,
-    health: Health,
-    slo: Slo,
-    current: Plan | None,
-) -> PlanRequest:
+def request_of(deployment: LLMDeployment, state: RolloutState, revision: Stable, snapshot: Snapshot) -> PlanRequest:
+    """What the spec and the readings say of a revision; the diagnosis and the plan of now are added by whoever asks."""
     spec = deployment.spec
     knobs = spec.tuning.knobs
-    if state.stable is None:
-        raise ValueError("there is nothing to plan for before a revision is stable")
     return PlanRequest(
         namespace=deployment.metadata.namespace,
         target=deployment.metadata.name,
         engine=spec.engine.name,
         version=spec.engine.version,
         device=device_of(deployment),
-        config=state.stable.config,
+        config=revision.config,
         snapshot=snapshot,
-        health=health,
-        stable=state.stable.revision,
-        slo=slo,
+        health=Health(),
+        stable=revision.revision,
         objective=Objective(spec.objective.value),
         allowed=frozenset(knobs.allowed or ()),
         locked=frozenset(knobs.locked or ()),
@@ -129,8 +123,7 @@ def _request(
         gpus_per_pod=spec.accelerator.count if spec.accelerator is not None else 0,
         profile=spec.tuning.profile,
         arguments=spec.engine.args or (),
-        plan=current,
-        model=find_model(spec.model.source or spec.model.name),
+        model=shape_of(deployment),
         model_quantization=quantization_named_in(spec.model.source or spec.model.name),
     )
 
@@ -161,9 +154,17 @@ async def read_plans(kube: Kube, deployment: LLMDeployment) -> list[Object]:
 
 
 async def write_results(
-    kube: Kube, deployment: LLMDeployment, state: RolloutState, planned: Planned, current: str, now: float
+    kube: Kube,
+    deployment: LLMDeployment,
+    state: RolloutState,
+    planned: Planned,
+    current: str,
+    now: float,
+    carried: Carried | None = None,
 ) -> None:
-    """Writes the status of each plan of which there is something new to say. `current`: the name of the newest."""
+    """Writes the status of each plan of which there is something new to say. `current`: the name of the newest;
+    `carried`: by the revision that serves alone.
+    """
     for document in planned.known:
         metadata, steps = document["metadata"], document["spec"]["optimizations"]
         name, alters_outputs = metadata["name"], bool(steps[0].get("altersOutputs"))
@@ -172,6 +173,7 @@ async def write_results(
             current=name == current,
             approved=name == deployment.spec.tuning.approved_plan,
             awaits=awaits_approval(deployment, name, planned.mode, alters_outputs=alters_outputs),
+            carried=carried,
         )
         status = plan_status(document, facts, now)
         if status != document.get("status"):

@@ -13,6 +13,7 @@ from typing import Any
 from trimtab.api.v1alpha1 import LLMDeployment
 from trimtab.catalogue import CatalogueError, EngineCatalogue
 from trimtab.model.reason import Reason
+from trimtab.reconcile.shape import shape_problem
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +69,11 @@ def configuration_can_be_expressed(subject: Subject) -> Problem | None:
     except CatalogueError as error:
         return Problem(Reason.INVALID_SPEC, f"spec.engine.config: {error}")
     return None
+
+
+def model_can_be_read(subject: Subject) -> Problem | None:
+    wrong = shape_problem(subject.deployment)
+    return None if wrong is None else Problem(Reason.INVALID_SPEC, f"spec.model.configJson: {wrong}")
 
 
 def target_exists(subject: Subject) -> Problem | None:
@@ -132,6 +138,7 @@ CHECKS: tuple[Check, ...] = (
     engine_is_known,
     engine_version_is_supported,
     configuration_can_be_expressed,
+    model_can_be_read,
     target_exists,
     target_has_the_container,
     target_is_not_shared,

@@ -311,10 +311,11 @@ def _planned(proposal: Proposal, *, awaits_approval: bool) -> _Row:
         return ("Planned", False, proposal.reason, proposal.message)
     steps = "; ".join(step.title for step in proposal.optimizations)
     effect = proposal.improvement
+    word = "Estimated" if proposal.estimated else "Predicted"
     message = (
-        f"{proposal.name}: {steps}. Estimated {effect.metric.value} x {effect.ratio:.2f} "
-        f"({effect.low:.2f} to {effect.high:.2f}, {effect.basis})."
-    )
+        f"{proposal.name}: {steps}. {word} {effect.metric.value} x {effect.ratio:.2f} "
+        f"({effect.low:.2f} to {effect.high:.2f}, {effect.basis}). {proposal.shortfall}"
+    ).rstrip()
     if awaits_approval:
         way = "It is tried once spec.tuning.approvedPlan holds its name."
         return ("Planned", True, Reason.AWAITING_APPROVAL, f"{message} {way}")

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from trimtab.config import Settings
 from trimtab.kube.client import Kube
 from trimtab.kube.events import Events
+from trimtab.reconcile.calibration import Calibration
 from trimtab.reconcile.memory import Memory
 from trimtab.reconcile.metrics import MetricsReader
 from trimtab.telemetry.metrics import Metrics
@@ -26,3 +27,4 @@ class World:
     tracing: Tracing
     now: Callable[[], float]
     memory: Memory = field(default_factory=Memory)
+    calibration: Calibration = field(default_factory=Calibration)

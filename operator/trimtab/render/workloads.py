@@ -40,7 +40,7 @@ def template_hash(deployment: LLMDeployment) -> str:
     engine.pop("config", None)
     return content_hash(
         {
-            "model": spec.model.to_json(),
+            "model": {key: value for key, value in spec.model.to_json().items() if key != "configJson"},
             "engine": engine,
             "accelerator": spec.accelerator.to_json() if spec.accelerator else None,
             "resources": spec.resources.to_json() if spec.resources else None,

@@ -9,8 +9,10 @@ from statistics import median
 from time import perf_counter
 
 from tests.bench.planner.report import Result, results
+from tests.unit.plan.gpu_cases import one_of_four, overloaded
 from trimtab.catalogue.gpus import find_device
 from trimtab.catalogue.models import find_model
+from trimtab.plan import empty, propose
 from trimtab.plan.point import Layout, ServingPoint, Traffic
 
 _REPEATS = 5
@@ -64,10 +66,30 @@ def speed() -> list[Result]:
         ("one point", one, "ms", 5.0),
         (f"{len(points)} configurations", many, "ms", 200.0),
         ("first call, curves and tables read", float(_fresh(_FIRST)), "ms", None),
+        *_full_plans(),
         ("import of the performance model", float(_fresh(_IMPORT)), "ms", None),
         ("memory over the bare interpreter", kept, "MiB", 80.0),
         ("memory over the bare interpreter, peak", peak, "MiB", None),
     )
+
+
+def _full_plans() -> list[tuple[str, float, str, float | None]]:
+    """From a request to a proposal: what a cycle of the operator computes when something is to be improved."""
+    state = empty()
+    for number in range(300):
+        seen = {"model": "m", "device": "H100-SXM", "engine": "vllm", "weights": "bf16", "gpus": 0.0}
+        sizes = {"load": number / 30, "prompt": 10.0, "output": 8.0, "tpot": 0.1, "ttft": 0.1}
+        state["observations"].append(seen | sizes)
+    requests = {
+        "one GPU": overloaded(),
+        "layouts of four GPUs": one_of_four(),
+        "300 observations learned": one_of_four(calibration=state),
+        "nothing worth it, 3,900 configurations": one_of_four(calibration=state, min_improvement=99.0),
+    }
+    return [
+        (f"a full plan, {name}", _milliseconds(lambda request=request: propose(request)), "ms", 200.0)
+        for name, request in requests.items()
+    ]
 
 
 _FIRST = """

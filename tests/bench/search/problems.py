@@ -21,7 +21,7 @@ from tests.testkit.emulator.scheduler import Limits
 from trimtab.catalogue.gpus import Device, find_gpu
 from trimtab.catalogue.models import find_model, model_parameters
 from trimtab.plan.memory import MemoryModel, limits_of, token_bytes
-from trimtab.plan.paper.evaluate import Outlook
+from trimtab.plan.outlook import Outlook
 from trimtab.plan.point import ServingPoint, Traffic
 from trimtab.plan.search import Candidates, Estimate, Goal, Limit
 from trimtab.plan.search.space import Axis, Space

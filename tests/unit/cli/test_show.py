@@ -156,3 +156,12 @@ def test_a_tried_plan_shows_what_was_measured_beside_what_was_predicted() -> Non
     ]
     on_trial = {"spec": plan["spec"], "status": {"steps": [{"step": 0, "revision": "rev-b"}]}}
     assert list(show.plan_lines(on_trial))[-1] == "step 1, revision rev-b: on trial"
+
+
+def test_what_is_out_of_reach_and_what_could_not_be_measured_is_told() -> None:
+    effect = {"metric": "throughput", "predictedPermille": 2000, "lowPermille": 1500, "highPermille": 2500}
+    step = {"step": 0, "revision": "rev-b", "outcome": "Promoted", "effects": [{**effect, "unmeasured": "No queue."}]}
+    spec = {**PLAN["spec"], "shortfall": "No allowed configuration is predicted to keep ttft.p95."}
+    lines = list(show.plan_lines({**PLAN, "spec": spec, "status": {"steps": [step]}}))
+    assert "out of reach: No allowed configuration is predicted to keep ttft.p95." in lines
+    assert "   throughput not measured: No queue." in lines

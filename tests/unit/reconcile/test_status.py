@@ -150,6 +150,14 @@ def test_the_worst_finding_opens_the_summary_and_the_plan_follows() -> None:
     )
 
 
+def test_a_predicted_plan_says_so_and_names_what_is_out_of_reach() -> None:
+    beyond = "No allowed configuration is predicted to keep ttft.p95 within 300 ms (the nearest is about 900 ms)."
+    plan = replace(PLAN, estimated=False, shortfall=beyond)
+    status = status_of(report(proposal=plan, plan_name=plan.name), NOW)
+    assert "Predicted throughput x 4.50" in message(status, "Planned")
+    assert message(status, "Planned").endswith(beyond)
+
+
 @pytest.mark.parametrize(("awaits", "reason"), [(True, "AwaitingApproval"), (False, "PlanProposed")])
 def test_a_plan_that_waits_for_a_person_says_what_to_do(awaits: bool, reason: str) -> None:
     status = status_of(report(proposal=PLAN, plan_name=PLAN.name, awaits_approval=awaits), NOW)

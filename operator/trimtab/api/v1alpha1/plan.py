@@ -97,6 +97,8 @@ class PlanSpec(ApiModel):
     gpus_while_rolling_out: Count = 0
     estimated: Flag = True
     """True while effects come from documented rules instead of a fitted model."""
+    shortfall: Line = ""
+    """The targets that no allowed configuration is predicted to keep, each with the nearest value; empty if none."""
 
 
 class EffectStatus(StatusModel):
@@ -107,7 +109,10 @@ class EffectStatus(StatusModel):
     low_permille: Large
     high_permille: Large
     measured_permille: Large | None = None
-    """Canary to stable in the same window, by the mean or else at p95; absent where that was not or cannot be known."""
+    """Of latencies canary to stable in the same window, by the mean or else at p95; of throughput after the trial to
+    before it. Absent where that was not or cannot be known."""
+    unmeasured: Line | None = None
+    """Why there is no measured ratio, where the load is the reason."""
 
 
 class StepStatus(StatusModel):

@@ -40,6 +40,9 @@ class Model(ApiModel):
         Annotated[str, StringConstraints(min_length=1, max_length=1024, pattern=r"^[A-Za-z0-9./][^\s]*$")] | None
     ) = None
     """A path in the container, or the model's name on the Hugging Face hub."""
+    config_json: Annotated[str, StringConstraints(min_length=2, max_length=32_768)] | None = None
+    """The model's config.json, for plans with predicted effects where the name is not that of a well-known model. It
+    changes no pod."""
 
 
 class PullPolicy(StrEnum):
@@ -219,6 +222,8 @@ class Tuning(ApiModel):
     profile: Annotated[
         str, StringConstraints(min_length=1, max_length=63, pattern=r"^[A-Za-z0-9]([-A-Za-z0-9.]*[A-Za-z0-9])?$")
     ] = "Balanced"
+    """How bold predicted plans are. Conservative: batch limits, and knobs that are allowed by name. Balanced: what can
+    alter outputs only where nothing else helps. Aggressive: everything is weighed together."""
     knobs: Knobs = Knobs()
     min_improvement_percent: Annotated[int, Field(strict=True, ge=0, le=1000)] = 5
     """A plan with a smaller predicted gain is not proposed."""

@@ -9,6 +9,17 @@ The state is a plain dict of JSON types, at most 100 KB, with a version; the old
 """
 
 from trimtab.plan.calibration.learn import Corrected, correction, corrections
-from trimtab.plan.calibration.state import Observation, State, empty, loads, update
+from trimtab.plan.calibration.state import Observation, State, empty, learned, loads, others, update
 
-__all__ = ["Corrected", "Observation", "State", "correction", "corrections", "empty", "loads", "update"]
+__all__ = [
+    "Corrected",
+    "Observation",
+    "State",
+    "correction",
+    "corrections",
+    "empty",
+    "learned",
+    "loads",
+    "others",
+    "update",
+]

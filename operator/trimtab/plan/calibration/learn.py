@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trimtab.plan.calibration.state import State, describe
+from trimtab.plan.gaussian import explained_variance
 from trimtab.plan.performance.forecast import Correction
 from trimtab.plan.performance.roofline import Floats
 from trimtab.plan.point import ServingPoint, Traffic
@@ -84,13 +85,25 @@ def _distinct(
 ) -> tuple[NDArray[np.intp], list[dict[str, Any]]]:
     """What observations are compared by, once for all questions that agree in it, and which of them each has.
 
-    The thousands of configurations of a search differ in limits, which an observation is not compared by.
+    The thousands of configurations of a search differ in limits, of which an observation is compared by one.
     """
     seen: dict[tuple[object, ...], int] = {}
     rows: list[dict[str, Any]] = []
     of = np.empty(len(points), np.intp)
     for number, (p, t) in enumerate(zip(points, traffic, strict=True)):
-        key = (id(p.model), id(p.device), p.engine, p.weights, p.layout, t.concurrency, t.rate, t.prompt, t.output)
+        most = p.max_num_seqs if t.concurrency is not None else None
+        key = (
+            id(p.model),
+            id(p.device),
+            p.engine,
+            p.weights,
+            p.layout,
+            t.concurrency,
+            t.rate,
+            t.prompt,
+            t.output,
+            most,
+        )
         found = seen.setdefault(key, len(rows))
         if found == len(rows):
             rows.append(describe(p, t))
@@ -100,7 +113,7 @@ def _distinct(
 
 def _posterior(state: State, rows: Sequence[dict[str, Any]], metric: str) -> tuple[Floats, Floats]:
     """Mean and standard deviation of the log error of each row."""
-    levels, seen = LEVELS[metric], state["observations"]
+    levels, seen = LEVELS[metric], [row for row in state["observations"] if row[metric] is not None]
     prior = np.full(len(rows), levels.total**2)
     if not seen:
         return np.zeros(len(rows)), np.sqrt(prior)
@@ -113,9 +126,8 @@ def _posterior(state: State, rows: Sequence[dict[str, Any]], metric: str) -> tup
         surprise = np.square(left) / levels.noise**2
         noise = levels.noise**2 * (_FREEDOM + surprise) / (_FREEDOM + 1.0)
     across = _covariance(rows, seen, levels)
-    solved = np.linalg.solve(among + np.diag(noise), np.column_stack([errors, across.T]))
-    explained = np.einsum("ij,ji->i", across, solved[:, 1:])
-    return across @ solved[:, 0], np.sqrt(np.maximum(prior - explained, levels.noise**2 / 4.0))
+    mean, explained = explained_variance(errors, among + np.diag(noise), across)
+    return mean, np.sqrt(np.maximum(prior - explained, levels.noise**2 / 4.0))
 
 
 def _covariance(rows: Sequence[dict[str, Any]], columns: Sequence[dict[str, Any]], levels: Levels) -> Floats:

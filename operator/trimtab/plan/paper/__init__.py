@@ -6,7 +6,8 @@ match plan_on_paper(PaperRequest(model=shape, device=device, gpus=8, traffic=tra
     case NothingFits(message): ...
 """
 
-from trimtab.plan.paper.answers import Figures, Infeasible, NothingFits, Option, PaperAnswer, PaperPlan, Step
+from trimtab.plan.outlook import Figures
+from trimtab.plan.paper.answers import Infeasible, NothingFits, Option, PaperAnswer, PaperPlan, Step
 from trimtab.plan.paper.plan import plan_on_paper
 from trimtab.plan.paper.request import PaperError, PaperRequest
 

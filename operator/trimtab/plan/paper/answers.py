@@ -8,25 +8,8 @@ from typing import TypeAlias
 
 from trimtab.model.config import KnobValue
 from trimtab.model.plan import Effect, Rejected
+from trimtab.plan.outlook import Figures
 from trimtab.plan.point import ServingPoint, Traffic
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Figures:
-    """Predictions for one option. Latencies in seconds by name (`ttft.p95`, `itl.mean`, ...), rates per second.
-
-    `bounds` are what targets are held against: the latency stays below with the stated confidence. `throughput` counts
-    output tokens of all replicas; its interval holds 90 of 100 times.
-    """
-
-    latencies: Mapping[str, float]
-    bounds: Mapping[str, float]
-    throughput: float
-    throughput_interval: tuple[float, float]
-    kv_use: float
-    running: float  # sequences per replica
-    saturated: bool
-    most_requests: float  # per second, that all replicas can serve
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,8 +13,8 @@ from trimtab.model.config import KnobValue
 from trimtab.model.slo import LatencyTarget
 from trimtab.model.wording import seconds
 from trimtab.plan.memory import limits_of
+from trimtab.plan.outlook import Outlook
 from trimtab.plan.paper.answers import Infeasible, NothingFits, Option, PaperAnswer, PaperPlan
-from trimtab.plan.paper.evaluate import Outlook
 from trimtab.plan.paper.options import (
     Options,
     layout_knobs,

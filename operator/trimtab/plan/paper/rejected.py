@@ -6,7 +6,7 @@ import numpy as np
 
 from trimtab.model.plan import Rejected
 from trimtab.model.wording import seconds
-from trimtab.plan.paper.evaluate import Outlook
+from trimtab.plan.outlook import Outlook
 from trimtab.plan.paper.options import Options
 from trimtab.plan.paper.request import PaperRequest
 from trimtab.plan.point import Layout

@@ -12,8 +12,8 @@ import numpy as np
 from trimtab.model.config import KnobValue
 from trimtab.model.plan import Effect, Metric
 from trimtab.plan.memory import limits_of
+from trimtab.plan.outlook import Outlook
 from trimtab.plan.paper.answers import Option, Step
-from trimtab.plan.paper.evaluate import Outlook
 from trimtab.plan.paper.options import layout_knobs, shared
 from trimtab.plan.paper.request import PaperRequest
 from trimtab.plan.point import ServingPoint

@@ -74,7 +74,11 @@ class Goal:
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """What was measured of the candidate in `row`, by metric in its own unit."""
+    """What was measured of the candidate in `row`, by metric in its own unit.
+
+    `kept`: whether it keeps the limits, where that is known otherwise than from `measured`.
+    """
 
     row: int
     measured: Mapping[str, float] = field(default_factory=dict)
+    kept: bool | None = None

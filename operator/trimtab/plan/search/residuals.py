@@ -10,10 +10,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
+from trimtab.plan.gaussian import explained_variance, posterior
 from trimtab.plan.search.candidates import Candidates, Estimate, Floats, Observation
 
 # The part of the error's variance that all configurations of a deployment share; docs/planner.md says how it was set.
@@ -36,30 +39,50 @@ def informed(candidates: Candidates, observations: Sequence[Observation]) -> Can
 
 def _posterior(candidates: Candidates, metric: str, observations: Sequence[Observation]) -> Estimate:
     prior = candidates.metrics[metric]
+    seen = _seen(candidates, metric, observations)
+    if seen is None:
+        return prior
+    across = _between(seen.place, prior.sd, seen.place[seen.rows], prior.sd[seen.rows])
+    shift, explained = explained_variance(seen.residual, seen.within, across)
+    return Estimate(prior.mean + shift, np.sqrt(np.maximum(prior.sd**2 - explained, 0.0)))
+
+
+def jointly(
+    candidates: Candidates, metric: str, rows: Sequence[int], observations: Sequence[Observation] = ()
+) -> tuple[Floats, Floats]:
+    """The mean of a metric's logarithm in some rows, and the covariance of its error between them: (rows, rows)."""
+    chosen = np.array(rows)
+    prior, place = candidates.metrics[metric], _places(candidates, metric)
+    mean, sd = prior.mean[chosen], prior.sd[chosen]
+    covariance = _between(place[chosen], sd, place[chosen], sd)
+    seen = _seen(candidates, metric, observations)
+    if seen is None:
+        return mean, covariance
+    across = _between(place[chosen], sd, place[seen.rows], prior.sd[seen.rows])
+    shift, explained = posterior(seen.residual, seen.within, across)
+    return mean + shift, covariance - explained
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What was measured of one metric: where, by how much the model erred, and the covariance of that."""
+
+    rows: NDArray[np.intp]
+    place: Floats  # of all candidates
+    residual: Floats
+    within: Floats
+
+
+def _seen(candidates: Candidates, metric: str, observations: Sequence[Observation]) -> _Seen | None:
     pairs = [(o.row, o.measured[metric]) for o in observations if 0.0 < o.measured.get(metric, 0.0) < np.inf]
     if not pairs:
-        return prior
-    rows = np.array([row for row, _ in pairs])
+        return None
+    prior, rows = candidates.metrics[metric], np.array([row for row, _ in pairs])
     place = _places(candidates, metric)
-    residual = np.log([value for _, value in pairs]) - prior.mean[rows]
-    # (candidates, observed) and (observed, observed)
-    across = _between(place, prior.sd, place[rows], prior.sd[rows])
-    within = across[rows] + np.eye(len(rows)) * NOISE**2
+    within = _between(place[rows], prior.sd[rows], place[rows], prior.sd[rows]) + np.eye(len(rows)) * NOISE**2
     expected = np.sqrt(np.diag(within))
-    solved = np.linalg.solve(
-        within, np.column_stack([np.clip(residual, -_HUBER * expected, _HUBER * expected), across.T])
-    )
-    mean = prior.mean + across @ solved[:, 0]
-    variance = prior.sd**2 - np.einsum("ij,ji->i", across, solved[:, 1:])
-    return Estimate(mean, np.sqrt(np.maximum(variance, 0.0)))
-
-
-def covariance(candidates: Candidates, metric: str, rows: Sequence[int]) -> Floats:
-    """The covariance of the model's errors of a metric between rows: (rows, rows)."""
-    chosen = np.array(rows)
-    prior = candidates.metrics[metric]
-    place = _places(candidates, metric)[chosen]
-    return _between(place, prior.sd[chosen], place, prior.sd[chosen])
+    residual = np.log([value for _, value in pairs]) - prior.mean[rows]
+    return _Seen(rows, place, np.clip(residual, -_HUBER * expected, _HUBER * expected), within)
 
 
 def _places(candidates: Candidates, metric: str) -> Floats:

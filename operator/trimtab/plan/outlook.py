@@ -2,18 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from trimtab.model.slo import Latency, LatencyTarget
-from trimtab.plan.paper.answers import Figures
-from trimtab.plan.performance import Forecast, Range, forecast
+from trimtab.plan.performance import Correction, Forecast, Range, forecast
 from trimtab.plan.point import ServingPoint, Traffic
 from trimtab.plan.search.candidates import Z90, Bools, Candidates, Estimate, Floats
 
 _LEVELS = ("mean", "p50", "p95", "p99")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figures:
+    """Predictions for one option. Latencies in seconds by name (`ttft.p95`, `itl.mean`, ...), rates per second.
+
+    `bounds` are what targets are held against: the latency stays below with the stated confidence. `throughput` counts
+    output tokens of all replicas; its interval holds 90 of 100 times.
+    """
+
+    latencies: Mapping[str, float]
+    bounds: Mapping[str, float]
+    throughput: float
+    throughput_interval: tuple[float, float]
+    kv_use: float
+    running: float  # sequences per replica
+    saturated: bool
+    most_requests: float  # per second, that all replicas can serve
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,9 +44,15 @@ class Outlook:
     throughput: Floats
 
     @classmethod
-    def of(cls, points: Sequence[ServingPoint], traffic: Sequence[Traffic], replicas: Sequence[int]) -> Outlook:
+    def of(
+        cls,
+        points: Sequence[ServingPoint],
+        traffic: Sequence[Traffic],
+        replicas: Sequence[int],
+        correction: Correction | None = None,
+    ) -> Outlook:
         """Forecasts every option. Raises ValueError for a device whose rates are not known."""
-        found = forecast(points, traffic)
+        found = forecast(points, traffic, correction=correction)
         output = np.array([t.output for t in traffic])
         over = {
             Latency.TTFT: _ratio(found.ttft_range.upper, found.ttft.mean),
@@ -87,22 +110,39 @@ class Outlook:
             most_requests=float(self.forecast.most_requests[row] * self.replicas[row]),
         )
 
-    def candidates(self, features: Floats) -> Candidates:
-        """The same as estimates in log space, for ratios between options and the order of steps."""
-        tokens = (bound * self.replicas for bound in self.forecast.output_tokens_range)
-        ranges = {
+    def candidates(self, features: Floats, percentiles: Sequence[str] = ()) -> Candidates:
+        """The same as estimates in log space, for choices, ratios between options and the order of steps.
+
+        Beside throughput and the means of all latencies those of `percentiles`, such as `ttft.p95`, each with the
+        relative error of its mean.
+        """
+        found = self.forecast
+        tokens = (bound * self.replicas for bound in found.output_tokens_range)
+        first, between = _seconds(found.ttft_range), _seconds(found.tpot_range)
+        ttft, e2e = self.latencies["ttft.mean"], self.latencies["e2e.mean"]
+        decode = np.subtract(e2e, ttft, where=np.isfinite(ttft), out=np.zeros(self.count))
+        steps = decode / (found.tpot / 1e3)
+        means = {
             "throughput": (self.throughput, *tokens),
-            "ttft.mean": (self.latencies["ttft.mean"], *_seconds(self.forecast.ttft_range)),
-            "itl.mean": (self.forecast.tpot / 1e3, *_seconds(self.forecast.tpot_range)),
+            "ttft.mean": (self.latencies["ttft.mean"], *first),
+            "itl.mean": (found.tpot / 1e3, *between),
+            "e2e.mean": (self.latencies["e2e.mean"], *(f + steps * b for f, b in zip(first, between, strict=True))),
         }
-        return Candidates(features, {name: _estimate(*values) for name, values in ranges.items()})
+        metrics = {name: _estimate(*values) for name, values in means.items()}
+        for name in percentiles:
+            metrics[name] = Estimate(_log(self.latencies[name]), metrics[f"{name.split('.')[0]}.mean"].sd)
+        return Candidates(features, metrics)
 
 
 def _estimate(value: Floats, low: Floats, high: Floats) -> Estimate:
     """From a value and its 90 % interval; what is not served has an infinite mean and no deviation."""
     with np.errstate(invalid="ignore"):
         width = np.log(high) - np.log(low)
-    return Estimate(np.log(value), np.where(np.isfinite(width), width, 0.0) / (2 * Z90))
+    return Estimate(_log(value), np.where(np.isfinite(width), width, 0.0) / (2 * Z90))
+
+
+def _log(values: Floats) -> Floats:
+    return np.asarray(np.log(np.maximum(values, 1e-12)))
 
 
 def _seconds(found: Range) -> tuple[Floats, Floats]:
