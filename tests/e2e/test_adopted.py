@@ -144,7 +144,7 @@ class Promotion:
 def promotion(adopting: Scenario) -> Promotion:
     """Trimtab may act, but the arguments belong to the user's own field manager; then the user hands them over."""
     target = _target(adopting)
-    before = adopting.until("a bottleneck is found", lambda v: bool(v.bottleneck), seconds=90)
+    before = adopting.until("a bottleneck is found", lambda v: v.suffers, seconds=90)
     since = time.time()
     adopting.patch({"tuning": {"mode": "Apply"}})
     adopting.until("a canary is there", lambda v: bool(v.role("Canary")), seconds=120)

@@ -42,7 +42,7 @@ def test_killing_the_operator_in_every_phase_changes_nothing_in_the_end(
     scenario.create(tuning={"mode": "Observe"})
     scenario.serving(120)
     scenario.start_load(testkit, LOAD)
-    before = scenario.until("a bottleneck is found", lambda view: bool(view.bottleneck), seconds=90)
+    before = scenario.until("a bottleneck is found", lambda view: view.suffers, seconds=90)
 
     killer = Killer(scenario, operator, ("CanaryStarting", "CanaryJudging", "Promoting", "Watching"))
     scenario.glance = killer.glance

@@ -40,7 +40,7 @@ def tune(scenario: Scenario, testkit: str, load: Load, patience: Patience) -> Tu
     scenario.start_load(testkit, load)
     time.sleep(patience.window / 3)
     before = _measured(scenario, patience.window)
-    diagnosed = scenario.until("a bottleneck is found", lambda view: bool(view.bottleneck), seconds=patience.diagnosis)
+    diagnosed = scenario.until("a bottleneck is found", lambda view: view.suffers, seconds=patience.diagnosis)
     began = time.time()
     scenario.patch({"tuning": {"mode": "Apply"}})
     attempt = scenario.attempt_ended(diagnosed, "Promoted", patience.trial)

@@ -71,6 +71,11 @@ class View:
         return "" if found == "None" else found
 
     @property
+    def suffers(self) -> bool:
+        """A bottleneck is found that too much traffic makes, not too little."""
+        return self.bottleneck not in {"", "Idle", "OverProvisioned"}
+
+    @property
     def reason(self) -> str:
         return str(self.status.get("reason") or "")
 

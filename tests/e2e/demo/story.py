@@ -96,7 +96,7 @@ class Demo:
         self._rest(self._pace.settle)
         self._result.baseline = self._measure()
         self._waiting("the diagnosis")
-        found = self._scenario.until("Trimtab names the bottleneck", lambda view: bool(view.bottleneck), seconds=120)
+        found = self._scenario.until("Trimtab names the bottleneck", lambda view: view.suffers, seconds=120)
         self._result.bottleneck = found.bottleneck
         self._tell(f"Trimtab says {found.bottleneck}: {_finding(found)}")
 
