@@ -126,12 +126,14 @@ def _quotient(numerators: list[float], denominators: list[float]) -> float | Non
 
 def _average(view: RevisionView, pick: Callable[[PodMetrics], Reading[Histogram]]) -> float | None:
     """The mean over the pods' observations; sums and counts add up whatever the buckets are."""
-    histograms = [r.value for pod in view.ready_pods if isinstance(r := pick(pod.metrics), Known)]
-    sound = [
-        h for h in histograms if math.isfinite(h.count) and math.isfinite(h.total) and h.count > 0 and h.total >= 0
-    ]
+    sound = _sound(view, pick)
     count = sum(histogram.count for histogram in sound)
     return sum(histogram.total for histogram in sound) / count if count > 0 else None
+
+
+def _sound(view: RevisionView, pick: Callable[[PodMetrics], Reading[Histogram]]) -> list[Histogram]:
+    histograms = [r.value for pod in view.ready_pods if isinstance(r := pick(pod.metrics), Known)]
+    return [h for h in histograms if math.isfinite(h.count) and math.isfinite(h.total) and h.count > 0 and h.total >= 0]
 
 
 def _variation(view: RevisionView, pick: Callable[[PodMetrics], Reading[Histogram]]) -> float | None:
@@ -139,19 +141,19 @@ def _variation(view: RevisionView, pick: Callable[[PodMetrics], Reading[Histogra
 
     So lengths that are alike show none, and what buckets hide is left out.
     """
-    found = view.pooled(pick)
-    if isinstance(found, Unknown) or not found.value.count > 0:
+    count, first, second = 0.0, 0.0, 0.0
+    for histogram in _sound(view, pick):
+        below, lower = 0.0, 0.0
+        for edge, cumulative in zip(histogram.bounds, histogram.cumulative, strict=True):
+            middle = lower if math.isinf(edge) else (lower + edge) / 2.0
+            first += (cumulative - below) * middle
+            second += (cumulative - below) * middle * middle
+            lower, below = (lower if math.isinf(edge) else edge), cumulative
+        count += histogram.count
+    if not (count > 0 and first > 0 and math.isfinite(second)):
         return None
-    edges, below, lower = found.value.bounds, 0.0, 0.0
-    first, second = 0.0, 0.0
-    for edge, cumulative in zip(edges, found.value.cumulative, strict=True):
-        middle = lower if math.isinf(edge) else (lower + edge) / 2.0
-        first += (cumulative - below) * middle
-        second += (cumulative - below) * middle * middle
-        lower, below = (lower if math.isinf(edge) else edge), cumulative
-    mean = first / found.value.count
-    spread = math.sqrt(max(0.0, second / found.value.count - mean * mean))
-    return spread / mean if mean > 0 and math.isfinite(spread) else None
+    mean = first / count
+    return math.sqrt(max(0.0, second / count - mean * mean)) / mean
 
 
 def _two_digits(value: float) -> float:
