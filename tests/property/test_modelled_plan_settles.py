@@ -74,12 +74,12 @@ def asked(pod: Pod, config: EngineConfig, slo: Slo, state: State | None = None) 
     prompt=st.sampled_from([64, 512, 2048]),
     output=st.sampled_from([64, 256]),
     error=st.sampled_from([0.8, 1.0, 1.25, 1.6]),
-    gap=st.sampled_from([None, 0.03, 0.2]),
 )
 def test_planning_by_the_model_improves_and_comes_to_rest(
-    sequences: int, clients: int, prompt: int, output: int, error: float, gap: float | None
+    sequences: int, clients: int, prompt: int, output: int, error: float
 ) -> None:
-    slo = Slo() if gap is None else target(Latency.ITL, gap)
+    # Without targets: a trial that breaks one is taken back by the judge and remembered, which this loop has none of.
+    slo = Slo()
     config, state = EngineConfig({"maxNumSeqs": sequences, "maxModelLen": 16384}), empty()
     first = before = engine(config, clients, prompt, output, error)
     seen = [config]
@@ -89,7 +89,7 @@ def test_planning_by_the_model_improves_and_comes_to_rest(
         answer = propose(asked(pod, config, slo, state))
         assert repr(answer) == repr(propose(asked(pod, config, slo, state)))
         if not isinstance(answer, Plan):
-            assert pod.requests_per_second >= 0.9 * first.requests_per_second or slo.latencies
+            assert pod.requests_per_second >= 0.9 * first.requests_per_second
             return
         config = config.with_changes(answer.optimizations[0].as_changes)
         assert config not in seen
