@@ -7,7 +7,7 @@ export CLUSTER
 BENCH := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 .venv-bench/bin/python -m tests.bench
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-kills test test-unit test-cluster test-e2e test-vllm test-faults test-teardown test-all bench-planner bench-judge lint type fmt crds docs golden cluster-up cluster-down clean
+.PHONY: help setup demo demo-kills test test-unit test-cluster test-e2e test-vllm test-faults test-teardown test-all bench-planner bench-real bench-judge lint type fmt crds docs golden cluster-up cluster-down clean
 
 help: ## Show this list.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -49,11 +49,16 @@ test-teardown: ## Bring local clusters up, kill them at every step and take them
 
 test-all: test test-faults test-teardown ## Everything there is.
 
-bench-planner: ## The planner's accuracy, speed, memory and search (build/bench/planner.json); DATA=folder of the measurements.
+bench-planner: ## The planner's accuracy, speed, memory, search and real vLLM (build/bench/planner.json); DATA=folder of the measurements.
 	@bash tests/setup.sh bench
 	$(BENCH).planner accuracy $(if $(DATA),--data $(DATA))
 	$(BENCH).planner speed
 	$(BENCH).search
+	$(MAKE) bench-real
+
+bench-real: setup ## Real vLLM on one core beside the planner's predictions (build/bench/planner.json), some 15 minutes.
+	@bash tests/setup.sh bench
+	$(BENCH).engine run
 
 lint: ## ruff and the import contracts.
 	$(PYTHON) -m ruff check .

@@ -64,13 +64,14 @@ class VllmServer(EngineClient):
         log: Path,
         size: str = "m75",
         env: Mapping[str, str] | None = None,
+        model: Path | None = None,
     ) -> None:
         self.arguments = arguments
         self.log = log
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.start_seconds = 0.0
-        self._command = command(cached(size), self.port, arguments)
+        self._command = command(model or cached(size), self.port, arguments)
         self._environment = environment(env)
         self._process: subprocess.Popen[bytes] | None = None
         self._output: IO[bytes] | None = None

@@ -147,6 +147,7 @@ _ROWS: tuple[Gpu, ...] = (
         node=4,
         linked=72,
     ),
+    # Rates of the rack over 72; 2.5, 5 and 15 PFLOP/s dense, 0.165 POP/s in int8, 279 GB to use (Verda, 2025) agree.
     _row(
         "GB300",
         268,
@@ -175,7 +176,10 @@ _ROWS: tuple[Gpu, ...] = (
     ),
     _row("H100-PCIe", 80, 2000, (756, 1513, 1513, None), 90, f"{_NVIDIA} H100", link_gb=_PCIE_5, l2_mib=50, watts=350),
     _row("H100-SXM", 80, 3350, _HOPPER, 90, f"{_NVIDIA} H100", link_gb=450, l2_mib=50, watts=700),
-    _row("H20", 96, 4000, (148, 296, 296, None), 90, f"{_NVIDIA} H20", link_gb=450, l2_mib=60, watts=400),
+    # NVIDIA publishes no data sheet of it: the figures that sellers and reviewers agree in.
+    _row(
+        "H20", 96, 4000, (148, 296, 296, None), 90, "NVIDIA H20, as sellers print it", link_gb=450, l2_mib=60, watts=400
+    ),
     _row("H200-SXM", 141, 4800, _HOPPER, 90, f"{_NVIDIA} H200", link_gb=450, l2_mib=50, watts=700),
     _row(
         "L4", 24, 300, (121, 242.5, 242.5, None), 89, f"{_NVIDIA} L4", link_gb=_PCIE_4, l2_mib=48, watts=72, gddr=True
@@ -206,6 +210,8 @@ _ROWS: tuple[Gpu, ...] = (
     ),
     _row("MI300X", 192, 5300, _MI300, 0, "AMD data sheet Instinct MI300X", link_gb=448, l2_mib=256, watts=750),
     _row("MI325X", 256, 6000, _MI300, 0, "AMD data sheet Instinct MI325X", link_gb=448, l2_mib=256, watts=1000),
+    # 256 compute units at 2.4 GHz with 8,192 fp8 operations a cycle (AMD at ISSCC 2026); 256 MiB (ROCm, GPU
+    # specifications); seven links of 153.6 GB/s both ways.
     _row(
         "MI355X",
         288,

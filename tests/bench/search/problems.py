@@ -54,11 +54,10 @@ def problem(seed: int) -> Problem:
     blocks = int(float(MemoryModel.of(point).kv_tokens(limits_of(point))) // _BLOCK)
 
     @cache
-    def measured(row: int) -> Mapping[str, float]:
-        config = space.config(row)
+    def served(sequences: int, tokens: int) -> Mapping[str, float]:
         limits = Limits(
-            max_num_seqs=int(config["maxNumSeqs"]),
-            max_batched_tokens=int(config["maxNumBatchedTokens"]),
+            max_num_seqs=sequences,
+            max_batched_tokens=tokens,
             max_model_len=_LONGEST,
             kv_blocks=blocks,
             block_size=_BLOCK,
@@ -66,6 +65,11 @@ def problem(seed: int) -> Problem:
         )
         # The same requests for every configuration: what differs is the configuration, not chance.
         return serve(limits, profile, Factors(), load, seed=seed, requests=max(_REQUESTS, 4 * clients))
+
+    def measured(row: int) -> Mapping[str, float]:
+        config = space.config(row)
+        # A closed loop never has more requests than clients, so that larger limits are the same.
+        return served(min(int(config["maxNumSeqs"]), clients), int(config["maxNumBatchedTokens"]))
 
     start = space.row({"maxNumSeqs": 8, "maxNumBatchedTokens": 2048})
     assert start is not None

@@ -64,6 +64,7 @@ class Batch:
     fixed: NDArray[np.bool_]  # all lengths equal
     eager: NDArray[np.bool_]
     chunked: NDArray[np.bool_]
+    serial: NDArray[np.bool_]  # one core computes, schedules and answers
     limits: Limits
 
     def each(self, name: str) -> Floats:
@@ -102,6 +103,7 @@ def batch_of(points: Sequence[ServingPoint], traffic: Sequence[Traffic]) -> Batc
         fixed=np.array([not (t.prompt_variation or t.output_variation) for t in traffic], bool),
         eager=np.array([not p.cuda_graphs for p in points], bool),
         chunked=np.array([p.chunked_prefill for p in points], bool),
+        serial=np.array([_on_one_core(p) for p in points], bool),
         limits=_limits(points, variants, of),
     )
 
@@ -121,14 +123,20 @@ def _variant(point: ServingPoint) -> Variant:
         gpus=point.layout.gpus,
         engine=ENGINES.index(point.engine) if point.engine in ENGINES else 0,
         old=unfused(point.engine, point.version),
-        waits=synchronous(point.engine, point.version),
-        lean=point.engine == "vllm" and overlapped(point.engine, point.version),
+        # vLLM plans no step ahead on a CPU (platforms/cpu.py, 0.32).
+        waits=point.device.cpu or synchronous(point.engine, point.version),
+        lean=point.engine == "vllm" and not point.device.cpu and overlapped(point.engine, point.version),
         early=early(point.engine, point.version),
         plain_fp8=point.weights == "fp8",
         quantizations=_quantizations(point),
         nvfp4=point.weights == "nvfp4",
         rocm=point.device.gpu is not None and point.device.gpu.source.startswith("AMD"),
     )
+
+
+def _on_one_core(point: ServingPoint) -> bool:
+    processor = point.device.processor
+    return processor is not None and processor.cores == 1
 
 
 def kind_of(point: ServingPoint) -> str:

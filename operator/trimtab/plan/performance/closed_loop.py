@@ -83,7 +83,7 @@ def closed_loop(steps: Steps, clients: Floats, most: Floats, queueing: Floats | 
     context = batch.prompt + batch.output / 2.0
     output = batch.output / steps.tokens_per_step  # decode steps of a request
     share, own = _together(steps, running) if queueing is None else _apart(steps, queueing)
-    first = steps.engine("first")
+    first = steps.outside
     blocked = np.maximum(steps.prefill - _mixed(steps, running), 0.1 * steps.prefill)
     blocking = steps.engine("interference") * (running - 1.0) * blocked / steps.groups * share
     decoding, x = running, steps.decode(running, context)
@@ -95,6 +95,8 @@ def closed_loop(steps: Steps, clients: Floats, most: Floats, queueing: Floats | 
         step = steps.decode(decoding, context)
         half = tau - step * output - blocking
         x = (-half + np.sqrt(half * half + 4.0 * output * step * tau)) / (2.0 * output)
+        # A cycle has room for all prefills and decode steps, one after the other.
+        x = np.maximum(x, (steps.prefill + blocking - tau) / output + step)
     cycle = tau + output * x
     return Loop(
         running=running,

@@ -21,6 +21,8 @@ from trimtab.plan.performance.tables import ENGINES, at, bilinear, has, table, t
 _MICRO: Final = 1e6
 # A processor has no kernels to launch: its times are a roofline's, at 80 % of the rates that were measured or given.
 _PROCESSOR: Final = 0.22
+# It has no instructions for fp8 either: reading an 8-bit cache takes so many times as long as one of 16 bits.
+_WIDENING: Final = 2.0
 # Which measured format's efficiency stands for one that no table of the GPU holds.
 _ALIKE: Final = {
     "mxfp4": "int4_wo", "mxfp4_mxfp8": "fp8_block", "nvfp4": "fp8", "fp8_block": "fp8", "int4_wo": "int8_wo",
@@ -72,7 +74,8 @@ def decode_attention(
         hw=(hardware.bf16, hardware.bandwidth),
     )  # fmt: skip
     floor = _MICRO * 2.0 * batch * context * kv_heads * head_dim * size / hardware.bandwidth
-    return np.maximum(base * np.exp(ratio), floor)
+    widened = _WIDENING * KV_CACHE["bf16"] / size if hardware.cpu and cache == "fp8" else 1.0
+    return np.maximum(base * np.exp(ratio) * widened, floor)
 
 
 def prefill_attention(hardware: Hardware, head_dim: int, q_heads: int, tokens: Floats, window: int) -> Floats:

@@ -95,7 +95,11 @@ class Steps:
         gpu = self.curves.linear_ms(tokens) + self.curves.head_ms(tokens) + self.curves.decode_ms(own, context)
         gpu = gpu + self.overhead + self.per_sequence * sequences + self._draft(own)
         host = self.coefficients.shared.host_step + self._host * sequences
-        return np.asarray(np.cbrt(gpu**3 + host**3))
+        return self._beside(gpu, host)
+
+    def _beside(self, gpu: Floats, host: Floats) -> Floats:
+        """The host works beside the device, and the slower of both counts; one core does one after the other."""
+        return np.where(self.batch.serial, gpu + host, np.cbrt(gpu**3 + host**3))
 
     @cached_property
     def _host(self) -> Floats:
@@ -134,7 +138,12 @@ class Steps:
         )
         gpu = linear + np.maximum(attention, 0.0) + shared.prefill_step
         host = self.engine("launch") * self.batch.each("launched") * self.chunks
-        return np.asarray(np.cbrt(gpu**3 + host**3))
+        return self._beside(gpu, host) + np.where(self.batch.serial, self.engine("first"), 0.0)
+
+    @cached_property
+    def outside(self) -> Floats:
+        """What a request takes outside of the engine's steps, beside them: HTTP, tokenizer."""
+        return np.where(self.batch.serial, 0.0, self.engine("first"))
 
     @cached_property
     def chunk(self) -> Floats:

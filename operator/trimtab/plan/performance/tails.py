@@ -37,7 +37,7 @@ class Latency:
 def ttft(steps: Steps, loop: Loop) -> Latency:
     """Waiting for admission varies in an open loop; a closed loop's turns are as long for all."""
     opened = np.isnan(steps.batch.clients)
-    least = np.minimum(steps.engine("first") + steps.prefill + loop.step * steps.chunks, loop.served)
+    least = np.minimum(steps.outside + steps.prefill + loop.step * steps.chunks, loop.served)
     fixed = least + np.where(opened, 0.0, loop.waiting)
     varying = loop.served - least + np.where(opened, loop.waiting, 0.0)
     return Latency(loop.ttft, *(fixed + varying * quantile for quantile in _EXPONENTIAL))

@@ -29,16 +29,27 @@ def normal_cdf(z: Floats) -> Floats:
     return np.asarray(np.where(z >= 0, 0.5 * (1.0 + erf), 0.5 * (1.0 - erf)))
 
 
+def student_cdf(t: Floats, freedom: float) -> Floats:
+    """The distribution function of Student's t; infinite `freedom` is the normal distribution.
+
+    Wallace's approximation (Bounds on normal approximations to Student's and the chi-square distributions, 1959).
+    """
+    if math.isinf(freedom):
+        return normal_cdf(t)
+    shrink = (8.0 * freedom + 1.0) / (8.0 * freedom + 3.0)
+    return normal_cdf(np.sign(t) * shrink * np.sqrt(freedom * np.log1p(t * t / freedom)))
+
+
 def probability_kept(candidates: Candidates, limits: Sequence[Limit]) -> Floats:
-    """The probability that a candidate keeps all limits; errors of different metrics are taken as independent."""
+    """The least probability that a candidate keeps all limits, however errors of different metrics hang together."""
     kept = np.ones(candidates.count)
     for limit in limits:
         estimate = candidates.metrics[limit.metric]
         distance = math.log(limit.value) - estimate.mean
         certain = np.where(distance >= 0, np.inf, -np.inf)
         z = np.divide(distance, estimate.sd, out=certain, where=estimate.sd > 0)
-        kept = kept * normal_cdf(np.clip(z, -40.0, 40.0))
-    return kept
+        kept = kept - (1.0 - student_cdf(np.clip(z, -40.0, 40.0), estimate.freedom))
+    return np.maximum(kept, 0.0)
 
 
 def safe(candidates: Candidates, goal: Goal, confidence: float = SAFE) -> Bools:

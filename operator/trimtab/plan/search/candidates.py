@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -20,10 +21,14 @@ SAFE: Final = 0.9
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """One metric of all candidates: `mean` of its natural logarithm, and the standard deviation `sd` of that."""
+    """One metric of all candidates: `mean` of its natural logarithm, and the standard deviation `sd` of that.
+
+    With `freedom` the logarithm has Student's t distribution of so many degrees of freedom with `sd` as its scale.
+    """
 
     mean: Floats
     sd: Floats
+    freedom: float = math.inf
 
     @property
     def median(self) -> Floats:
@@ -65,7 +70,7 @@ class Goal:
     def score(self, candidates: Candidates) -> Estimate:
         """The objective as something to make large."""
         found = candidates.metrics[self.objective]
-        return found if self.maximise else Estimate(-found.mean, found.sd)
+        return found if self.maximise else Estimate(-found.mean, found.sd, found.freedom)
 
     def kept(self, measured: Mapping[str, float]) -> bool:
         """Whether a measurement keeps all limits; a metric that is not known is not kept."""

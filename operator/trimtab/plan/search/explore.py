@@ -8,10 +8,15 @@ from typing import Final, TypeAlias
 
 import numpy as np
 
-from trimtab.plan.search.acquire import expected_improvement, probability_kept, safe
+from trimtab.plan.search.acquire import expected_improvement, probability_kept
 from trimtab.plan.search.candidates import Bools, Candidates, Floats, Goal, Observation
 from trimtab.plan.search.residuals import informed
 
+# The probability that any canary of a run breaks a limit, at most; and what part of what is left of it one may take.
+RISK: Final = 0.05
+SHARE: Final = 0.5
+# A canary that breaks a limit with less than this probability may always be tried.
+_NO_RISK: Final = 0.001
 # Candidates whose promises differ by less than this (natural logarithm) count as equal.
 _ALIKE: Final = 0.02
 
@@ -43,8 +48,12 @@ def next_canary(
     *,
     allowed: Bools | None = None,
     effort: Floats | None = None,
+    risk: float = RISK,
 ) -> Next:
     """The safe candidate with the largest expected improvement over the best measured one.
+
+    Safe is a candidate that takes no more than its share of the risk that is left to the run: the probabilities that
+    the canaries before it would break a limit, as they were then, count against `risk`.
 
     The first observation is what runs now. Rows that were measured, or are not `allowed`, are not proposed. Of rows
     that promise nearly as much as the best one that of the least `effort` is taken. Deterministic: of equals the first
@@ -53,7 +62,9 @@ def next_canary(
     found = informed(candidates, observations)
     best_row = best_measured(candidates, goal, observations)
     score = goal.score(found)
-    eligible = safe(found, goal)
+    kept = probability_kept(found, goal.limits)
+    left = max(risk - spent(candidates, goal, observations), 0.0)
+    eligible = kept >= 1.0 - max(SHARE * left, _NO_RISK)
     eligible[[observation.row for observation in observations]] = False
     if allowed is not None:
         eligible &= allowed
@@ -70,7 +81,16 @@ def next_canary(
         return Stop(
             best_row, f"The best candidate left promises {gain:.1%}, and {goal.min_improvement:.1%} is asked for."
         )
-    return Advice(row, gain, float(probability_kept(found, goal.limits)[row]))
+    return Advice(row, gain, float(kept[row]))
+
+
+def spent(candidates: Candidates, goal: Goal, observations: Sequence[Observation]) -> float:
+    """The risk already taken: the sum of the probabilities, at the time, that a canary would break a limit."""
+    taken = 0.0
+    for number in range(1, len(observations)):
+        before = informed(candidates, observations[:number])
+        taken += 1.0 - float(probability_kept(before, goal.limits)[observations[number].row])
+    return taken
 
 
 def best_measured(candidates: Candidates, goal: Goal, observations: Sequence[Observation]) -> int | None:
