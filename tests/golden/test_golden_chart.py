@@ -31,6 +31,7 @@ EVERYTHING = (
 )
 # All that the operator may ever do, by group and resource.
 ALLOWED = {
+    ("", "configmaps"): {"get"},
     ("", "events"): {"create", "patch"},
     ("", "nodes"): {"get", "list", "watch"},
     ("", "pods"): {"get", "list", "watch"},
@@ -90,11 +91,16 @@ def test_the_operator_is_granted_what_it_needs_and_nothing_else(helm: Helm, sett
         if resource == "leases" and verbs != {"create"}:
             assert rule["resourceNames"] == ["trimtab"]
         if resource == "configmaps":
-            assert rule["resourceNames"] == ["trimtab-calibration"]
+            assert rule["resourceNames"] in (["trimtab-probes"], ["trimtab-calibration"])
     expected = dict(ALLOWED)
     if settings:
         del expected["", "nodes"]
     assert found == expected
+
+
+def test_without_names_of_probe_sets_no_configmap_can_be_read(helm: Helm) -> None:
+    resources = {resource for _, resource, _, _ in granted(rendered(helm, "quality.configMaps=null"))}
+    assert "configmaps" not in resources and "pods" in resources
 
 
 def test_a_namespaced_installation_asks_for_nothing_outside_its_namespaces(helm: Helm) -> None:
@@ -130,6 +136,7 @@ def test_the_operator_pod_meets_the_restricted_standard(helm: Helm) -> None:
         ("replicas=100", "/replicas"),
         ("watch.namespaces={Not_A_Namespace}", "/watch/namespaces"),
         ("image.digest=latest", "/image/digest"),
+        ("quality.configMaps={Not_A_Name}", "/quality/configMaps"),
         ("promtheus.url=http://typo", "promtheus"),
         ("networkPolicy.apiServerPorts={70000}", "/networkPolicy/apiServerPorts"),
     ],

@@ -38,6 +38,7 @@ def _escaped(part: str) -> str:
 LLM_DEPLOYMENTS = Kind("LLMDeployment", "trimtab.dev", "v1alpha1", "llmdeployments")
 OPTIMIZATION_PLANS = Kind("OptimizationPlan", "trimtab.dev", "v1alpha1", "optimizationplans")
 DEPLOYMENTS = Kind("Deployment", "apps", "v1", "deployments")
+CONFIG_MAPS = Kind("ConfigMap", "", "v1", "configmaps")
 SERVICES = Kind("Service", "", "v1", "services")
 PODS = Kind("Pod", "", "v1", "pods")
 CONFIG_MAPS = Kind("ConfigMap", "", "v1", "configmaps")

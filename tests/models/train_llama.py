@@ -1,0 +1,122 @@
+"""Trains a small Llama on the language of `language.py`, and writes it again with rounded weights.
+
+Its outputs mean something, unlike those of random weights, so the quality gate can be shown on it. It takes about two
+minutes on two CPU cores and is kept in the cache by the hash of the programs that make it. The folders are ordinary
+Hugging Face folders with the byte-level tokenizer of `make_llama.py`.
+
+    <python with torch> -m tests.models.train_llama DIR                  # trains
+    <python with torch> -m tests.models.train_llama DIR --from MODEL --bits 2
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from tests.models import language, make_llama
+
+SHAPE = make_llama.Shape(hidden=128, intermediate=384, layers=4, heads=2, kv_heads=2, max_positions=1024)
+STEPS = 200
+BATCH, LENGTH = 8, 160
+RATE = 4e-3
+CHARACTERS = 2_000_000
+SEED = 7
+
+
+def train(folder: Path) -> None:
+    """Writes the trained model into `folder`."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    make_llama.write(SHAPE, folder)
+    torch.manual_seed(SEED)
+    model = LlamaForCausalLM(LlamaConfig.from_pretrained(folder)).float()
+    data = torch.tensor(list(language.text(SEED, CHARACTERS).encode()), dtype=torch.long)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=0.05, betas=(0.9, 0.95))
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=RATE, total_steps=STEPS, pct_start=0.1)
+    for step in range(STEPS):
+        starts = torch.randint(len(data) - LENGTH, (BATCH,))
+        batch = torch.stack([data[start : start + LENGTH] for start in starts.tolist()])
+        loss = model(input_ids=batch, labels=batch).loss
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        if step % 40 == 0 or step == STEPS - 1:
+            print(f"step {step}: loss {loss.item():.3f}", file=sys.stderr, flush=True)
+    _save({name: tensor.detach() for name, tensor in model.state_dict().items()}, folder)
+
+
+def rounded(source: Path, folder: Path, bits: int) -> None:
+    """The model of `source` with the weights of its layers rounded to `bits` per output channel, symmetrically."""
+    from safetensors.torch import load_file
+
+    shutil.copytree(source, folder, dirs_exist_ok=True)
+    top = 2 ** (bits - 1) - 1
+    tensors = load_file(source / "model.safetensors")
+    for name, tensor in tensors.items():
+        if name.startswith("model.layers.") and tensor.dim() == 2:
+            scale = tensor.float().abs().amax(dim=1, keepdim=True).clamp(min=1e-8) / top
+            tensors[name] = (tensor.float() / scale).round().clamp(-top, top) * scale
+    _save(tensors, folder)
+
+
+def _save(tensors: dict[str, Any], folder: Path) -> None:
+    import torch
+    from safetensors.torch import save_file
+
+    halves = {name: tensor.to(torch.bfloat16).contiguous() for name, tensor in tensors.items()}
+    save_file(halves, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def cached(python: Path, bits: int | None = None) -> Path:
+    """The folder of the trained model, or of it rounded to `bits`; made on the first call by `python`, which has torch.
+
+    Safe when several processes call at once.
+    """
+    digest = hashlib.sha256()
+    for program in (__file__, language.__file__, make_llama.__file__):
+        digest.update(Path(program).read_bytes())
+    kind = "trained" if bits is None else f"trained-int{bits}"
+    folder = make_llama.cache_root() / "models" / f"{kind}-{digest.hexdigest()[:12]}"
+    if folder.is_dir():
+        return folder
+    more = [] if bits is None else ["--from", str(cached(python)), "--bits", str(bits)]
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    made = Path(tempfile.mkdtemp(prefix=f".{kind}-", dir=folder.parent))
+    try:
+        root = Path(__file__).resolve().parents[2]
+        program = [str(python), "-m", "tests.models.train_llama", str(made), *more]
+        # One thread: on cores that others use as well, threads would wait for each other; and the result is the same.
+        subprocess.run(program, check=True, cwd=root, env={**os.environ, "OMP_NUM_THREADS": "1"})
+        made.chmod(0o755)
+        made.rename(folder)
+    except (OSError, subprocess.CalledProcessError):
+        shutil.rmtree(made, ignore_errors=True)
+        if not folder.is_dir():  # not merely another process that was faster
+            raise
+    return folder
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Train a small Llama, or round its weights.")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--from", dest="source", type=Path)
+    parser.add_argument("--bits", type=int)
+    args = parser.parse_args()
+    if args.source:
+        rounded(args.source, args.folder, args.bits)
+    else:
+        train(args.folder)
+
+
+if __name__ == "__main__":
+    main()
