@@ -1,7 +1,7 @@
 """Trains a small Llama on the language of `language.py`, and writes it again with rounded weights.
 
 Its outputs mean something, unlike those of random weights, so the quality gate can be shown on it. It takes about two
-minutes on two CPU cores and is kept in the cache by the hash of the programs that make it. The folders are ordinary
+minutes on two CPU cores and is kept in the cache by the hash of the recipe. The folders are ordinary
 Hugging Face folders with the byte-level tokenizer of `make_llama.py`.
 
     <python with torch> -m tests.models.train_llama DIR                  # trains
@@ -12,11 +12,13 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import json
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,9 @@ BATCH, LENGTH = 8, 160
 RATE = 4e-3
 CHARACTERS = 2_000_000
 SEED = 7
+
+# Raised whenever what this program writes changes, so that caches notice.
+FORMAT = 1
 
 
 def train(folder: Path) -> None:
@@ -82,9 +87,8 @@ def cached(python: Path, bits: int | None = None) -> Path:
 
     Safe when several processes call at once.
     """
-    digest = hashlib.sha256()
-    for program in (__file__, language.__file__, make_llama.__file__):
-        digest.update(Path(program).read_bytes())
+    recipe = [FORMAT, make_llama.FORMAT, asdict(SHAPE), STEPS, BATCH, LENGTH, RATE, CHARACTERS, SEED]
+    digest = hashlib.sha256(json.dumps(recipe).encode() + Path(language.__file__).read_bytes())
     kind = "trained" if bits is None else f"trained-int{bits}"
     folder = make_llama.cache_root() / "models" / f"{kind}-{digest.hexdigest()[:12]}"
     if folder.is_dir():
@@ -94,9 +98,9 @@ def cached(python: Path, bits: int | None = None) -> Path:
     made = Path(tempfile.mkdtemp(prefix=f".{kind}-", dir=folder.parent))
     try:
         root = Path(__file__).resolve().parents[2]
-        program = [str(python), "-m", "tests.models.train_llama", str(made), *more]
+        command = [str(python), "-m", "tests.models.train_llama", str(made), *more]
         # One thread: on cores that others use as well, threads would wait for each other; and the result is the same.
-        subprocess.run(program, check=True, cwd=root, env={**os.environ, "OMP_NUM_THREADS": "1"})
+        subprocess.run(command, check=True, cwd=root, env={**os.environ, "OMP_NUM_THREADS": "1"})
         made.chmod(0o755)
         made.rename(folder)
     except (OSError, subprocess.CalledProcessError):

@@ -52,7 +52,8 @@ def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
 
 
 class VllmServer(EngineClient):
-    """A running `vllm serve`; use it with `with`. Later arguments override `ARGUMENTS`.
+    """A running `vllm serve`; use it with `with`. Later arguments override `ARGUMENTS`. It serves the random
+    model of `size`, or the one in the folder `model`.
 
     >>> with VllmServer("--enforce-eager", log=Path("build/vllm.log")) as server:
     ...     server.get("/metrics")
@@ -64,13 +65,14 @@ class VllmServer(EngineClient):
         log: Path,
         size: str = "m75",
         env: Mapping[str, str] | None = None,
+        model: Path | None = None,
     ) -> None:
         self.arguments = arguments
         self.log = log
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.start_seconds = 0.0
-        self._command = command(cached(size), self.port, arguments)
+        self._command = command(model or cached(size), self.port, arguments)
         self._environment = environment(env)
         self._process: subprocess.Popen[bytes] | None = None
         self._output: IO[bytes] | None = None

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from trimtab.api.v1alpha1 import LLMDeployment
 from trimtab.catalogue import EngineCatalogue
 from trimtab.judge.quality import NEUTRAL, Unusable, parse_probes
-from trimtab.kube.client import Kube
+from trimtab.kube.client import Object
 from trimtab.kube.errors import Forbidden
-from trimtab.kube.kinds import CONFIG_MAPS
+from trimtab.kube.kinds import CONFIG_MAPS, Kind
 from trimtab.model.quality import Probe
 from trimtab.model.reason import Reason
 
@@ -25,6 +25,12 @@ _CLOSED: Final = {
     "--ssl-certfile": "serves TLS only, and probes are plain HTTP to the pod",
 }
 _CLOSED_BY_VARIABLE: Final = {"VLLM_API_KEY": _CLOSED["--api-key"]}
+
+
+class Reader(Protocol):
+    """Reads an object (`kube.client.Kube`)."""
+
+    async def get(self, kind: Kind, namespace: str | None, name: str) -> Object | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +47,7 @@ class Gate:
 
 
 async def read_gate(
-    kube: Kube, deployment: LLMDeployment, engine: EngineCatalogue, target: Mapping[str, Any] | None
+    kube: Reader, deployment: LLMDeployment, engine: EngineCatalogue, target: Mapping[str, Any] | None
 ) -> Gate:
     """Reads the ConfigMap of `spec.quality.probes`, where there is one. `target`: the adopted Deployment."""
     closed = _closed(deployment, engine, target)
@@ -63,7 +69,7 @@ def _ready(probes: tuple[Probe, ...], whose: str) -> Gate:
     return Gate(probes, Reason.QUALITY_GATE_READY, message)
 
 
-async def _probes(kube: Kube, namespace: str, name: str) -> tuple[Probe, ...] | Unusable:
+async def _probes(kube: Reader, namespace: str, name: str) -> tuple[Probe, ...] | Unusable:
     try:
         found = await kube.get(CONFIG_MAPS, namespace, name)
     except Forbidden:
