@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 import time
 
 import pytest
@@ -134,3 +136,32 @@ async def test_a_closed_prober_asks_nobody() -> None:
     prober = Prober(QUICK)
     await prober.close()
     assert await prober.ask(Engine("p", "127.0.0.1", 1, "m"), PROBES) == Unasked("The operator is stopping.")
+
+
+async def test_a_caller_that_is_cancelled_and_a_prober_that_is_closed_leave_one_request_behind_at_most() -> None:
+    began, go_on = threading.Event(), threading.Event()
+
+    def wait() -> None:
+        began.set()
+        go_on.wait(5.0)
+
+    for close in (False, True):
+        began.clear()
+        go_on.clear()
+        with ScoringServer(Manner(before=wait)) as server:
+            prober = Prober(Limits(read_timeout=5.0))
+            asking = asyncio.create_task(prober.ask(engine(server), PROBES))
+            await asyncio.to_thread(began.wait, 5.0)
+            if close:
+                closing = asyncio.create_task(prober.close())
+                await asyncio.sleep(0.05)
+                go_on.set()
+                assert await asking == Unasked("The operator is stopping.")
+                await closing
+            else:
+                asking.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await asking
+                go_on.set()
+                await prober.close()
+            assert len(server.asked) == 1

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import math
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -27,6 +28,7 @@ LIMITS: Final = Limits(connect_timeout=3.0, read_timeout=30.0, deadline=30.0, in
 _SECONDS = 300.0  # for all probes of a pod
 _REFUSED = frozenset({400, 413, 422})
 _BROKEN = frozenset({500, 501})
+_STOPPING: Final = Unasked("The operator is stopping.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,15 +56,22 @@ class Prober:
         self._limits = limits
         self._seconds = seconds
         self._pool = ThreadPoolExecutor(limits.in_flight, thread_name_prefix="probing")
+        self._closed = threading.Event()
 
     async def ask(self, engine: Engine, probes: Sequence[Probe]) -> Answers:
-        """What the pod says to each probe, in their order, or why it could not be asked."""
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._pool, self._ask_all, engine, probes)
-        except RuntimeError:
-            return Unasked("The operator is stopping.")
+        """What the pod says to each probe, in their order, or why it could not be asked.
 
-    def _ask_all(self, engine: Engine, probes: Sequence[Probe]) -> Answers:
+        A caller that is cancelled leaves at most the request behind that is under way.
+        """
+        left = threading.Event()
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._pool, self._ask_all, engine, probes, left)
+        except RuntimeError:
+            return _STOPPING
+        finally:
+            left.set()
+
+    def _ask_all(self, engine: Engine, probes: Sequence[Probe], left: threading.Event) -> Answers:
         try:
             url = engine.url()
         except ValueError as error:
@@ -71,6 +80,8 @@ class Prober:
         outcomes: list[Outcome] = []
         with BoundedSession(self._limits) as session:
             for probe in probes:
+                if left.is_set() or self._closed.is_set():
+                    return _STOPPING
                 if time.monotonic() > end:
                     return Unasked(f"Pod {engine.pod} did not answer all probes within {self._seconds:.0f} s.")
                 outcome = self._ask(session, url, engine, probe)
@@ -102,6 +113,7 @@ class Prober:
 
     async def close(self) -> None:
         """Lets requests that run end, at most for their time-outs, and begins no other."""
+        self._closed.set()
         await asyncio.to_thread(self._pool.shutdown, wait=True, cancel_futures=True)
 
     async def __aenter__(self) -> Self:
