@@ -1,11 +1,11 @@
-"""Trains a small Llama on the language of `language.py`, and writes it again with rounded weights.
+"""Trains a small Llama on the language of `language.py`, and writes it again with quantized weights.
 
 Its outputs mean something, unlike those of random weights, so the quality gate can be shown on it. It takes about two
-minutes on two CPU cores and is kept in the cache by the hash of the recipe. The folders are ordinary
-Hugging Face folders with the byte-level tokenizer of `make_llama.py`.
+minutes of one CPU core and is kept in the cache by the hash of the recipe. The folders are ordinary Hugging Face
+folders with the byte-level tokenizer of `make_llama.py`.
 
-    <python with torch> -m tests.models.train_llama DIR                  # trains
-    <python with torch> -m tests.models.train_llama DIR --from MODEL --bits 2
+    <python with torch> -m tests.models.train_llama DIR                            # trains
+    <python with torch> -m tests.models.train_llama DIR --from MODEL --as w8a8
 """
 
 from __future__ import annotations
@@ -30,6 +30,27 @@ BATCH, LENGTH = 8, 160
 RATE = 4e-3
 CHARACTERS = 2_000_000
 SEED = 7
+
+VARIANTS = ("w8a8", "w8a8-wrong-scales", "int2")
+_W8A8 = {
+    "quant_method": "compressed-tensors",
+    "format": "int-quantized",
+    "quantization_status": "compressed",
+    "ignore": ["lm_head"],
+    "config_groups": {
+        "group_0": {
+            "targets": ["Linear"],
+            "weights": {"num_bits": 8, "type": "int", "symmetric": True, "strategy": "channel", "dynamic": False},
+            "input_activations": {
+                "num_bits": 8,
+                "type": "int",
+                "symmetric": True,
+                "strategy": "token",
+                "dynamic": True,
+            },
+        }
+    },
+}
 
 # Raised whenever what this program writes changes, so that caches notice.
 FORMAT = 1
@@ -60,17 +81,32 @@ def train(folder: Path) -> None:
     _save({name: tensor.detach() for name, tensor in model.state_dict().items()}, folder)
 
 
-def rounded(source: Path, folder: Path, bits: int) -> None:
-    """The model of `source` with the weights of its layers rounded to `bits` per output channel, symmetrically."""
+def quantized(source: Path, folder: Path, variant: str) -> None:
+    """Writes one of `VARIANTS` of the model in `source` into `folder`.
+
+    `w8a8` is a checkpoint of compressed-tensors: int8 weights with a scale per output channel, int8 activations scaled
+    as they come. In `w8a8-wrong-scales` the scales of every second layer are too large by a third, as after a careless
+    calibration. `int2` has weights rounded to -1, 0 and 1 times a scale, written as the numbers that they stand for.
+    """
     from safetensors.torch import load_file
 
     shutil.copytree(source, folder, dirs_exist_ok=True)
-    top = 2 ** (bits - 1) - 1
     tensors = load_file(source / "model.safetensors")
-    for name, tensor in tensors.items():
-        if name.startswith("model.layers.") and tensor.dim() == 2:
-            scale = tensor.float().abs().amax(dim=1, keepdim=True).clamp(min=1e-8) / top
-            tensors[name] = (tensor.float() / scale).round().clamp(-top, top) * scale
+    for name in [name for name, tensor in tensors.items() if name.startswith("model.layers.") and tensor.dim() == 2]:
+        weight = tensors[name].float()
+        top = 1 if variant == "int2" else 127
+        scale = weight.abs().amax(dim=1, keepdim=True).clamp(min=1e-8) / top
+        whole = (weight / scale).round().clamp(-top, top)
+        if variant == "int2":
+            tensors[name] = whole * scale
+            continue
+        wrong = variant == "w8a8-wrong-scales" and int(name.split(".")[2]) % 2 == 1
+        tensors[name] = whole.char()
+        tensors[f"{name}_scale"] = scale * (4 / 3 if wrong else 1.0)
+    if variant != "int2":
+        config = json.loads((source / "config.json").read_text())
+        config["quantization_config"] = _W8A8
+        (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
     _save(tensors, folder)
 
 
@@ -78,22 +114,25 @@ def _save(tensors: dict[str, Any], folder: Path) -> None:
     import torch
     from safetensors.torch import save_file
 
-    halves = {name: tensor.to(torch.bfloat16).contiguous() for name, tensor in tensors.items()}
-    save_file(halves, folder / "model.safetensors", metadata={"format": "pt"})
+    whole = {
+        name: tensor.contiguous() if tensor.dtype == torch.int8 else tensor.to(torch.bfloat16).contiguous()
+        for name, tensor in tensors.items()
+    }
+    save_file(whole, folder / "model.safetensors", metadata={"format": "pt"})
 
 
-def cached(python: Path, bits: int | None = None) -> Path:
-    """The folder of the trained model, or of it rounded to `bits`; made on the first call by `python`, which has torch.
+def cached(python: Path, variant: str = "") -> Path:
+    """The folder of the trained model, or of a variant of it; made on the first call by `python`, which has torch.
 
     Safe when several processes call at once.
     """
     recipe = [FORMAT, make_llama.FORMAT, asdict(SHAPE), STEPS, BATCH, LENGTH, RATE, CHARACTERS, SEED]
     digest = hashlib.sha256(json.dumps(recipe).encode() + Path(language.__file__).read_bytes())
-    kind = "trained" if bits is None else f"trained-int{bits}"
+    kind = f"trained-{variant}" if variant else "trained"
     folder = make_llama.cache_root() / "models" / f"{kind}-{digest.hexdigest()[:12]}"
     if folder.is_dir():
         return folder
-    more = [] if bits is None else ["--from", str(cached(python)), "--bits", str(bits)]
+    more = ["--from", str(cached(python)), "--as", variant] if variant else []
     folder.parent.mkdir(parents=True, exist_ok=True)
     made = Path(tempfile.mkdtemp(prefix=f".{kind}-", dir=folder.parent))
     try:
@@ -111,13 +150,13 @@ def cached(python: Path, bits: int | None = None) -> Path:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Train a small Llama, or round its weights.")
+    parser = argparse.ArgumentParser(description="Train a small Llama, or quantize it.")
     parser.add_argument("folder", type=Path)
     parser.add_argument("--from", dest="source", type=Path)
-    parser.add_argument("--bits", type=int)
+    parser.add_argument("--as", dest="variant", choices=VARIANTS)
     args = parser.parse_args()
     if args.source:
-        rounded(args.source, args.folder, args.bits)
+        quantized(args.source, args.folder, args.variant)
     else:
         train(args.folder)
 

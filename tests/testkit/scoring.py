@@ -121,17 +121,21 @@ def answer(body: dict[str, Any], manner: Manner) -> dict[str, Any]:
                 "token_ids": None,
                 "prompt_logprobs": None,
                 "prompt_token_ids": None,
+                "routed_experts": None,
             }
         ],
         "service_tier": None,
-        "system_fingerprint": None,
+        "system_fingerprint": "vllm-0.32.0",
         "usage": {
             "prompt_tokens": len(words),
             "total_tokens": len(tokens),
             "completion_tokens": len(continued),
             "prompt_tokens_details": None,
+            "completion_tokens_details": None,
         },
         "kv_transfer_params": None,
+        "ec_transfer_params": None,
+        "metrics": None,
     }
 
 

@@ -24,8 +24,8 @@ PROBES = tuple(Probe(f"p{number:02}", language.text(1000 + number, 200)) for num
 PATIENT = Limits(connect_timeout=3.0, read_timeout=120.0, deadline=120.0)
 
 
-def model(bits: int | None = None) -> Path:
-    return train_llama.cached(venv.python(), bits)
+def model(variant: str = "") -> Path:
+    return train_llama.cached(venv.python(), variant)
 
 
 def serving(name: str, folder: Path, *arguments: str) -> VllmServer:
@@ -46,22 +46,26 @@ def stable() -> Iterator[VllmServer]:
 
 def judged(stable: Answers, again: Answers, canary: Answers, probes: tuple[Probe, ...] = PROBES) -> Verdict:
     question = Question(probes=probes, stable=stable, again=again, canary=canary, budget=Budget())
-    return judge_quality(question)
+    verdict = judge_quality(question)
+    print(verdict.call.value, verdict.message)  # shown by pytest -rP; docs/quality.md has the figures
+    return verdict
 
 
-async def test_stable_against_itself_and_int8_pass_and_two_bits_fail(stable: VllmServer) -> None:
+async def test_stable_against_itself_and_int8_pass_and_a_broken_quantization_fails(stable: VllmServer) -> None:
     first, second, third = await asked(stable), await asked(stable), await asked(stable)
     itself = judged(first, second, third)
     assert itself.call is Call.GOOD, itself
     assert abs(itself.evidence["perplexity"]) < 0.001 and itself.evidence["disagreement.noise"] < 0.01
 
-    with serving("int8", model(), "--quantization", "int8_per_channel_weight_only") as canary:
+    with serving("w8a8", model("w8a8")) as canary:
         int8 = judged(first, second, await asked(canary))
     assert int8.call is Call.GOOD, int8
+    assert int8.evidence["perplexity"] != 0.0, "the weights are other ones"
 
-    with serving("int2", model(2)) as canary:
-        int2 = judged(first, second, await asked(canary))
-        neutral = judged(*(await asked(server, NEUTRAL) for server in (stable, stable, canary)), NEUTRAL)
-    assert int2.call is Call.BAD, int2
-    assert int2.evidence["perplexity.low"] > 0.5 > int8.evidence["perplexity.high"]
+    with serving("wrong-scales", model("w8a8-wrong-scales")) as canary:
+        wrong = judged(first, second, await asked(canary))
+        plain = await asked(stable, NEUTRAL)
+        neutral = judged(plain, await asked(stable, NEUTRAL), await asked(canary, NEUTRAL), NEUTRAL)
+    assert wrong.call is Call.BAD, wrong
+    assert wrong.evidence["perplexity.low"] > int8.evidence["perplexity.high"]
     assert neutral.call is not Call.GOOD, neutral

@@ -104,8 +104,9 @@ async def cycle(key: Key, world: World) -> float | None:
         obstacle = await _perform(found, actions, world)
     if obstacle != report.problem:
         report = await _publish_obstacle(key, report, obstacle, world)
-    if verdict is not None:
-        world.telemetry.judged(verdict.call.value, verdict.reason.value)
+    for judged in (verdict, outputs.verdict):
+        if judged is not None:
+            world.telemetry.judged(judged.call.value, judged.reason.value)
     world.telemetry.phase(key.namespace, key.name, state.phase.value)
     steps.log(report)
     wake = next_wake(state, policy_of(found.deployment.spec), world.now())

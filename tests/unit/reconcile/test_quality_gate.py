@@ -234,7 +234,7 @@ async def test_a_canary_that_says_other_tokens_is_rolled_back(stack: ExitStack) 
     trial = Trial(stack, Manner(other=4))
     await trial.look_until_compared()
     assert trial.state.decision is not None
-    assert "most probable tokens" in trial.state.decision.message
+    assert "other most probable tokens" in trial.state.decision.message
     await trial.prober.close()
 
 
