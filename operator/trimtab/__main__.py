@@ -21,11 +21,13 @@ from trimtab.kube.client import Kube
 from trimtab.kube.events import Events
 from trimtab.kube.lease import Lease
 from trimtab.observe.http import Limits
+from trimtab.observe.probing import Prober
 from trimtab.observe.prometheus import Prometheus
 from trimtab.reconcile.cycle import cycle
 from trimtab.reconcile.failures import Failures
 from trimtab.reconcile.memory import Key, Memory
 from trimtab.reconcile.metrics import MetricsReader
+from trimtab.reconcile.quality import Comparisons
 from trimtab.reconcile.workqueue import WorkQueue, run_worker
 from trimtab.reconcile.world import World
 from trimtab.telemetry import logs, tracing
@@ -57,6 +59,7 @@ async def run(settings: config.Settings, stop: asyncio.Event) -> None:
         TelemetryServer(telemetry, host=settings.listen_host, port=settings.metrics_port),
         TelemetryServer(telemetry, host=settings.listen_host, port=settings.health_port, lag_interval=None),
         Prometheus(settings.prometheus_url, limits=_limits(settings), on_query=telemetry.queried) as prometheus,
+        Prober() as prober,
     ):
         _log.info("waiting for the lease %s/%s", settings.lease_namespace, settings.lease_name)
         holding = asyncio.create_task(_hold(lease, stop))
@@ -64,7 +67,7 @@ async def run(settings: config.Settings, stop: asyncio.Event) -> None:
             return
         try:
             telemetry.leading(True)
-            await _work(settings, stop, lease, kube, prometheus, telemetry)
+            await _work(settings, stop, lease, kube, prometheus, prober, telemetry)
         finally:
             telemetry.leading(False)
             await lease.__aexit__(None, None, None)
@@ -91,6 +94,7 @@ async def _work(
     lease: Lease,
     kube: Kube,
     prometheus: Prometheus,
+    prober: Prober,
     telemetry: Metrics,
 ) -> None:
     queue: WorkQueue[Key] = WorkQueue(time.monotonic)
@@ -101,6 +105,7 @@ async def _work(
         kube=kube,
         events=Events(kube, instance=settings.identity),
         metrics_reader=MetricsReader(prometheus, time.time, settings.scrape_interval),
+        comparisons=Comparisons(prober, time.time),
         telemetry=telemetry,
         tracing=traces,
         now=time.time,

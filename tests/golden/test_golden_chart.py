@@ -90,11 +90,19 @@ def test_the_operator_is_granted_what_it_needs_and_nothing_else(helm: Helm, sett
         if resource == "leases" and verbs != {"create"}:
             assert rule["resourceNames"] == ["trimtab"]
         if resource == "configmaps":
-            assert rule["resourceNames"] == ["trimtab-calibration"]
+            own = rule.get("resourceNames") == ["trimtab-calibration"] or verbs == {"create"}
+            assert own or (rule["resourceNames"], verbs) == (["trimtab-probes"], {"get"})
     expected = dict(ALLOWED)
     if settings:
         del expected["", "nodes"]
     assert found == expected
+
+
+def test_without_names_of_probe_sets_no_other_configmap_can_be_read(helm: Helm) -> None:
+    rules = [
+        rule for _, resource, _, rule in granted(rendered(helm, "quality.configMaps=null")) if resource == "configmaps"
+    ]
+    assert all(rule["resourceNames"] == ["trimtab-calibration"] for rule in rules if "get" in rule["verbs"])
 
 
 def test_a_namespaced_installation_asks_for_nothing_outside_its_namespaces(helm: Helm) -> None:
@@ -130,6 +138,7 @@ def test_the_operator_pod_meets_the_restricted_standard(helm: Helm) -> None:
         ("replicas=100", "/replicas"),
         ("watch.namespaces={Not_A_Namespace}", "/watch/namespaces"),
         ("image.digest=latest", "/image/digest"),
+        ("quality.configMaps={Not_A_Name}", "/quality/configMaps"),
         ("promtheus.url=http://typo", "promtheus"),
         ("networkPolicy.apiServerPorts={70000}", "/networkPolicy/apiServerPorts"),
     ],

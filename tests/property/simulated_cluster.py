@@ -40,10 +40,17 @@ class Nature(Enum):
     HARMFUL_LATER = "harmful once it carries everything"
     UNDECIDED = "no verdict"
     DIES = "dies after it has served"
+    OTHER_OUTPUTS = "outputs are beyond the budget"
+    NOT_COMPARED = "outputs cannot be compared"
 
 
 GOOD = Verdict(Call.GOOD, Reason.WITHIN_SLO, "All objectives are kept.", {"canary.requests": 100.0})
 BAD = Verdict(Call.BAD, Reason.SLO_REGRESSION, "TTFT p95 is 3000 ms, the objective is 600 ms.")
+SAME_OUTPUTS = Verdict(Call.GOOD, Reason.WITHIN_QUALITY_BUDGET, "Within the budget.", {"perplexity": 0.001})
+OTHER_OUTPUTS = Verdict(
+    Call.BAD, Reason.QUALITY_REGRESSION, "Perplexity +21 %, the budget is 2 %.", {"perplexity": 0.21}
+)
+UNCOMPARED = Verdict(Call.UNKNOWN, Reason.QUALITY_UNKNOWN, "Pod rev2-1 cannot be reached.")
 UNKNOWN = Verdict(Call.UNKNOWN, Reason.TOO_FEW_SAMPLES, "3 of 30 requests seen.")
 
 
@@ -159,6 +166,13 @@ class Cluster:
             return BAD
         return UNKNOWN if nature is Nature.UNDECIDED else GOOD
 
+    def quality(self, state: RolloutState) -> Verdict | None:
+        """What a comparison of the outputs comes to, for the revisions whose outputs are looked at."""
+        if state.candidate is None or state.phase is not Phase.CANARY_JUDGING:
+            return None
+        nature = self.nature(state.candidate.revision)
+        return {Nature.OTHER_OUTPUTS: OTHER_OUTPUTS, Nature.NOT_COMPARED: UNCOMPARED}.get(nature)
+
     def _scale(self) -> None:
         for workload in self.workloads.values():
             # As a ReplicaSet does it: pods that are not ready go first, then the youngest.
@@ -240,6 +254,8 @@ class World:
             user_config=self.user.config,
             planned=self.planned,
             verdict=known if self.metrics or known is None else UNKNOWN,
+            quality=self.cluster.quality(self.state),
+            quality_needed=self.cluster.quality(self.state) is not None,
             gpus_free=self.gpus_free,
             gpus_per_pod=self.gpus_per_pod,
             paused=self.paused,

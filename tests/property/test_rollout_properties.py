@@ -9,7 +9,18 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from tests.property.simulated_cluster import BAD, GOOD, UNKNOWN, Cluster, Nature, World, wish
+from tests.property.simulated_cluster import (
+    BAD,
+    GOOD,
+    OTHER_OUTPUTS,
+    SAME_OUTPUTS,
+    UNCOMPARED,
+    UNKNOWN,
+    Cluster,
+    Nature,
+    World,
+    wish,
+)
 from trimtab.model.config import EngineConfig
 from trimtab.model.reason import Reason
 from trimtab.model.rollout import (
@@ -33,7 +44,7 @@ from trimtab.rollout.table import TRANSITIONS, is_allowed
 
 _ON_TRIAL = (Phase.CANARY_STARTING, Phase.CANARY_JUDGING, Phase.PROMOTING, Phase.WATCHING)
 _NATURES = dict(enumerate(Nature, start=2))  # 2 is good, the others are each bad in their own way
-_NUMBERS = st.sampled_from([2, 12, 13, *_NATURES])
+_NUMBERS = st.sampled_from([2, 22, 23, *_NATURES])
 _INTERVALS = st.sampled_from([0, 0, 1, 2, 3, 4, 6, 10])
 
 
@@ -219,6 +230,7 @@ _stables = st.builds(Stable, _names, _configs, st.just("t"))
 _candidates = st.builds(Candidate, _names, _configs, st.just("t"), st.sampled_from(Source))
 _decisions = st.builds(Decision, st.just(Reason.ROLLED_BACK), st.sampled_from(Reason), st.text(max_size=5), _times)
 _verdicts = st.sampled_from([None, GOOD, BAD, UNKNOWN])
+_qualities = st.sampled_from([None, SAME_OUTPUTS, OTHER_OUTPUTS, UNCOMPARED])
 _states = st.builds(
     RolloutState,
     phase=st.sampled_from(Phase),
@@ -229,6 +241,7 @@ _states = st.builds(
     started_at=_times,
     served_at=st.none() | _times,
     verdict=_verdicts,
+    quality=_qualities,
     bad=st.lists(_names, max_size=4).map(tuple),
     decision=st.none() | _decisions,
     moved=st.booleans(),
@@ -274,6 +287,8 @@ _facts = st.builds(
     user_config=_configs,
     planned=st.none() | _wishes,
     verdict=_verdicts,
+    quality=_qualities,
+    quality_needed=st.booleans(),
     gpus_free=st.none() | st.integers(0, 4),
     gpus_per_pod=st.integers(0, 2),
     paused=st.booleans(),
@@ -294,3 +309,6 @@ def test_a_step_is_total_and_idempotent_for_any_state_and_facts(
     replicas = [action.replicas for action in actions if isinstance(action, EnsureRevision)]
     assert all(number is None or number >= 0 for number in replicas)
     assert next_wake(after, facts.policy, now) > 0
+    left_judging = state.phase is Phase.CANARY_JUDGING and after.phase in (Phase.PROMOTING, Phase.WATCHING)
+    if left_judging and facts.quality_needed:
+        assert after.quality == SAME_OUTPUTS, "promoted without a comparison of outputs"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
+from tests.cluster.handle import Handle
 from tests.reconcile.conftest import ADOPTED, OWNED, Make
 from trimtab.api.names import revision_name
 from trimtab.api.v1alpha1 import ROLLBACK, LLMDeployment
@@ -15,10 +17,12 @@ from trimtab.kube.client import Kube
 from trimtab.kube.events import Events
 from trimtab.kube.kinds import DEPLOYMENTS, LLM_DEPLOYMENTS, PODS, SERVICES
 from trimtab.model.config import EngineConfig
+from trimtab.observe.probing import Prober
 from trimtab.observe.prometheus import Prometheus
 from trimtab.reconcile.cycle import cycle
 from trimtab.reconcile.memory import Key, Memory
 from trimtab.reconcile.metrics import MetricsReader
+from trimtab.reconcile.quality import Comparisons
 from trimtab.reconcile.world import World
 from trimtab.render import template_hash
 from trimtab.telemetry.metrics import Metrics
@@ -82,12 +86,13 @@ class Operator:
 @pytest.fixture
 async def operator(kube: Kube, namespace: str) -> AsyncIterator[Operator]:
     clock = Clock()
-    async with Prometheus("http://127.0.0.1:1") as prometheus:
+    async with Prometheus("http://127.0.0.1:1") as prometheus, Prober() as prober:
         world = World(
             settings=Settings(prometheus_url="http://127.0.0.1:1"),
             kube=kube,
             events=Events(kube),
             metrics_reader=MetricsReader(prometheus, clock, scrape_interval=5.0),
+            comparisons=Comparisons(prober, clock),
             telemetry=Metrics(),
             tracing=Tracing(),
             now=clock,
@@ -268,3 +273,20 @@ async def test_an_unreachable_prometheus_is_named_and_creates_no_write_of_its_ow
     metrics = await operator.condition("MetricsAvailable")
     assert (metrics["status"], metrics["reason"]) == ("False", "PrometheusUnreachable")
     assert await operator.writes() == []
+
+
+async def test_a_probe_set_that_cannot_be_used_is_a_condition_until_it_is_mended(
+    operator: Operator, make: Make, resources: Handle
+) -> None:
+    await make(OWNED, quality={"probes": {"configMap": "trimtab-probes"}})
+    await operator.once()
+    gate = await operator.condition("QualityGate")
+    assert (gate["status"], gate["reason"]) == ("False", "QualityProbesInvalid")
+    assert "no such ConfigMap" in gate["message"]
+    texts = {f"t{number}": f"A text with the number {number} in it." for number in range(12)}
+    probes = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "trimtab-probes"}, "data": texts}
+    resources.kubectl("create", "--filename=-", namespace=operator.key.namespace, stdin=json.dumps(probes))
+    await operator.once()
+    gate = await operator.condition("QualityGate")
+    assert (gate["status"], gate["reason"]) == ("True", "QualityGateReady")
+    assert "12 texts" in gate["message"]

@@ -52,7 +52,8 @@ def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
 
 
 class VllmServer(EngineClient):
-    """A running `vllm serve`; use it with `with`. Later arguments override `ARGUMENTS`.
+    """A running `vllm serve`; use it with `with`. Later arguments override `ARGUMENTS`. It serves the random
+    model of `size`, or the one in the folder `model`.
 
     >>> with VllmServer("--enforce-eager", log=Path("build/vllm.log")) as server:
     ...     server.get("/metrics")

@@ -8,6 +8,7 @@ from trimtab.api.rollout_state import Unreadable, rollout_state_from, rollout_st
 from trimtab.api.v1alpha1 import Spec
 from trimtab.api.v1alpha1.spec import LatencyObjective
 from trimtab.model.config import EngineConfig
+from trimtab.model.quality import Budget
 from trimtab.model.rollout import Policy
 from trimtab.model.slo import Latency, LatencyTarget, Slo
 
@@ -42,6 +43,17 @@ def config_of(spec: Spec) -> EngineConfig:
     return spec.engine.config.to_config()
 
 
+def quality_budget_of(spec: Spec) -> Budget:
+    """How far outputs may be altered, as shares."""
+    quality = spec.quality
+    return Budget(
+        perplexity_increase=quality.max_perplexity_increase_permille / 1000,
+        disagreement=quality.max_disagreement_permille / 1000,
+        length_change=quality.max_length_change_permille / 1000,
+        failures=quality.max_failure_permille / 1000,
+    )
+
+
 def policy_of(
     spec: Spec, adopted: bool = False, replicas_owned_elsewhere: bool = False, *, replicas: int | None = None
 ) -> Policy:
@@ -69,6 +81,7 @@ __all__ = [
     "plan_status",
     "plan_to",
     "policy_of",
+    "quality_budget_of",
     "rollout_state_from",
     "rollout_state_to",
     "slo_of",

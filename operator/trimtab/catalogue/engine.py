@@ -54,6 +54,7 @@ class EngineCatalogue:
     all_knobs: tuple[Knob, ...] = ()
     conflicts: tuple[Conflict, ...] = ()
     note: str = ""
+    scores_text: bool = False  # whether its API is known to give the log-probabilities of a text
 
     @property
     def tunable(self) -> bool:

@@ -73,6 +73,14 @@ class Reason(StrEnum):
     DEADLINE_EXCEEDED = "DeadlineExceeded"
     ROLLED_BACK_BY_USER = "RolledBackByUser"
 
+    # The quality gate.
+    QUALITY_GATE_READY = "QualityGateReady"
+    QUALITY_PROBES_INVALID = "QualityProbesInvalid"
+    QUALITY_NOT_MEASURABLE = "QualityNotMeasurable"
+    QUALITY_UNKNOWN = "QualityUnknown"
+    QUALITY_REGRESSION = "QualityRegression"
+    WITHIN_QUALITY_BUDGET = "WithinQualityBudget"
+
     # What a verdict rests on.
     WITHIN_SLO = "WithinSLO"
     NOT_WORSE_THAN_STABLE = "NotWorseThanStable"

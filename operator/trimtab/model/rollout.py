@@ -114,6 +114,7 @@ class RolloutState:
     previous_user_template: str = ""
     paused_at: float | None = None  # time in a pause does not count against a deadline
     plan_starts: tuple[float, ...] = ()  # when Trimtab's own trials of the last day began, newest first, bounded
+    quality: Verdict | None = None  # of the current candidate's outputs, where it can alter them
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +178,8 @@ class RolloutFacts:
     user_config: EngineConfig  # the spec's own configuration, unmerged
     planned: Wish | None = None  # the next optimization that may be tried, already allowed by mode and approval
     verdict: Verdict | None = None  # on the candidate, or while watching on the promoted revision
+    quality: Verdict | None = None  # on the candidate's outputs, when they have been compared anew
+    quality_needed: bool = False  # the candidate can alter outputs, so nothing but Good lets it advance
     gpus_free: int | None = None  # None: unknown
     gpus_per_pod: int = 0
     paused: bool = False

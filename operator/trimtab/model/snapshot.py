@@ -72,6 +72,7 @@ class PodFacts:
     trouble_message: str = ""  # the container's last words, cut to a sentence
     created_at: float = 0.0
     ready_since: float | None = None
+    address: str = ""  # its IP address; empty until it has one
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,6 +37,7 @@ def pod_facts(pod: Object, revision: str) -> PodFacts:
         trouble_message=message,
         created_at=_instant(metadata.get("creationTimestamp")) or 0.0,
         ready_since=_instant(ready.get("lastTransitionTime")) if is_ready else None,
+        address=str(status.get("podIP") or ""),
     )
 
 

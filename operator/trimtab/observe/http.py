@@ -28,7 +28,11 @@ class Limits:
 
 
 class NotAnAnswer(Exception):  # noqa: N818
-    """The server answered, but not with what was asked for."""
+    """The server answered, but not with what was asked for; `status` where that was its HTTP status."""
+
+    def __init__(self, message: str, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class BoundedSession(requests.Session):
@@ -51,7 +55,7 @@ class BoundedSession(requests.Session):
             if answer.is_redirect or 300 <= answer.status_code < 400:
                 raise NotAnAnswer("it redirects to another address, which is not followed")
             if answer.status_code != 200:
-                raise NotAnAnswer(f"it answered with HTTP status {answer.status_code}")
+                raise NotAnAnswer(f"it answered with HTTP status {answer.status_code}", answer.status_code)
             body = bytearray()
             for chunk in answer.iter_content(_CHUNK):
                 body += chunk

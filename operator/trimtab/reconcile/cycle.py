@@ -40,9 +40,10 @@ from trimtab.reconcile.limits import limits_of
 from trimtab.reconcile.measuring import measure
 from trimtab.reconcile.memory import Key
 from trimtab.reconcile.perform import TemplateLostError, perform, performing_failed
+from trimtab.reconcile.quality import Gate, Outputs, outputs_of, read_gate
 from trimtab.reconcile.spec_checks import Problem, Subject, problem_of
 from trimtab.reconcile.steps import Steps
-from trimtab.reconcile.wishes import wish_of_user
+from trimtab.reconcile.wishes import alters_outputs, wish_of_user
 from trimtab.reconcile.workloads import Workloads, read_workloads
 from trimtab.reconcile.world import World
 from trimtab.render import RenderError, plan_object, target_template_hash, template_hash
@@ -63,6 +64,7 @@ class Facts:
     revisions: Mapping[str, RevisionFacts]
     snapshot: Snapshot
     trial: judging.Trial | None  # what is judged, since it serves
+    gate: Gate
 
 
 async def cycle(key: Key, world: World) -> float | None:
@@ -70,6 +72,7 @@ async def cycle(key: Key, world: World) -> float | None:
     raw = await world.kube.get(LLM_DEPLOYMENTS, key.namespace, key.name)
     if raw is None or raw["metadata"].get("deletionTimestamp"):
         world.memory.forget(key)
+        world.comparisons.forget(key)
         world.telemetry.forget(key.namespace, key.name)
         return None
     steps = Steps(key, world.telemetry, world.tracing)
@@ -83,11 +86,14 @@ async def cycle(key: Key, world: World) -> float | None:
         health = await asyncio.to_thread(_diagnose, found)
     with steps("judge"):
         verdict = await asyncio.to_thread(judging.judged, found.trial)
+        outputs = outputs_of(
+            key, found.deployment, found.state, found.revisions, found.snapshot, found.gate, world.comparisons
+        )
     with steps("plan"):
         planned = await _plan(found, health, world)
         await _learn(found, verdict, world)
     with steps("step"):
-        state, actions = step(found.state, _rollout_facts(found, planned.wish, verdict), world.now())
+        state, actions = step(found.state, _rollout_facts(found, planned.wish, verdict, outputs), world.now())
     report = _report(found, state, health, planned, world.memory.obstacles.get(key))
     with steps("status"):
         await _publish(key, raw, report, world)
@@ -98,8 +104,9 @@ async def cycle(key: Key, world: World) -> float | None:
         obstacle = await _perform(found, actions, world)
     if obstacle != report.problem:
         report = await _publish_obstacle(key, report, obstacle, world)
-    if verdict is not None:
-        world.telemetry.judged(verdict.call.value, verdict.reason.value)
+    for judged in (verdict, outputs.verdict):
+        if judged is not None:
+            world.telemetry.judged(judged.call.value, judged.reason.value)
     world.telemetry.phase(key.namespace, key.name, state.phase.value)
     steps.log(report)
     wake = next_wake(state, policy_of(found.deployment.spec), world.now())
@@ -122,11 +129,12 @@ async def _plan(facts: Facts, health: Health, world: World) -> planning.Planned:
         mode,
         facts.workloads.target,
         await world.calibration.load(world.kube, world.settings, world.now()),
+        compared=facts.gate.can_run,
     )
     lasting = world.memory.lasting(
         Key(facts.deployment.metadata.namespace, facts.deployment.metadata.name), planned.intent, world.now()
     )
-    planned = replace(planned, known=tuple(known), mode=mode)
+    planned = replace(planned, known=tuple(known), mode=mode, compared=facts.gate.can_run)
     if lasting < planning.patience(facts.deployment):
         planned = replace(planned, wish=None)
     if isinstance(planned.proposal, Plan) and planned.is_new:
@@ -182,6 +190,8 @@ async def _gather(key: Key, raw: Mapping[str, Any], world: World) -> Facts | sta
     if adoption.followed(held, revisions) is not held:
         held = adoption.followed(held, revisions)
         user, revisions = _identify(deployment, held, workloads, template)
+    user = replace(user, alters_outputs=alters_outputs(engine, deployment.spec.engine.version, user, held))
+    gate = await read_gate(world.kube, deployment, engine, workloads.target)
     snapshot = await measure(key, deployment, revisions, workloads, world)
     trial = await judging.read_trial(key, deployment, held, revisions, snapshot, world)
     return Facts(
@@ -195,6 +205,7 @@ async def _gather(key: Key, raw: Mapping[str, Any], world: World) -> Facts | sta
         revisions=revisions,
         snapshot=snapshot,
         trial=trial,
+        gate=gate,
     )
 
 
@@ -232,7 +243,7 @@ def _diagnose(facts: Facts) -> Health:
     return diagnose(facts.snapshot, slo_of(facts.deployment.spec), revision, limits)
 
 
-def _rollout_facts(facts: Facts, planned: Wish | None, verdict: Verdict | None) -> RolloutFacts:
+def _rollout_facts(facts: Facts, planned: Wish | None, verdict: Verdict | None, outputs: Outputs) -> RolloutFacts:
     deployment, spec = facts.deployment, facts.deployment.spec
     free = facts.workloads.cluster.gpus_free
     target = facts.workloads.target
@@ -251,6 +262,8 @@ def _rollout_facts(facts: Facts, planned: Wish | None, verdict: Verdict | None) 
         user_config=adoption.user_config(deployment, facts.state),
         planned=planned,
         verdict=verdict,
+        quality=outputs.verdict,
+        quality_needed=outputs.needed,
         gpus_free=free.value if isinstance(free, Known) else None,
         gpus_per_pod=spec.accelerator.count if spec.accelerator is not None else 0,
         paused=deployment.paused,
@@ -273,6 +286,7 @@ def _report(
         revisions=facts.revisions,
         snapshot=facts.snapshot,
         health=health,
+        gate=facts.gate,
         proposal=planned.proposal,
         plan_name=planned.proposal.name
         if isinstance(planned.proposal, Plan)

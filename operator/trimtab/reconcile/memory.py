@@ -117,7 +117,7 @@ def facts_of(status: Mapping[str, Any]) -> dict[str, Any]:
     rollout = dict(status.get("rollout") or {})
     rollout.pop("holding", None)
     rollout.pop("heldBy", None)  # where a person must know, a condition carries it
-    verdict = rollout.pop("verdict", None) or {}
+    verdict, quality = rollout.pop("verdict", None) or {}, rollout.pop("quality", None) or {}
     return _without_empty(
         {
             "observedGeneration": status.get("observedGeneration"),
@@ -130,6 +130,7 @@ def facts_of(status: Mapping[str, Any]) -> dict[str, Any]:
             "attempts": status.get("attempts"),
             "rollout": _without_empty(rollout),
             "verdict": (verdict.get("call"), verdict.get("reason")),
+            "quality": (quality.get("call"), quality.get("reason")),
             "conditions": _conditions(status, moods=False),
         }
     )

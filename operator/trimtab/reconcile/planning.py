@@ -44,6 +44,7 @@ class Planned:
     wish: Wish | None = None
     is_new: bool = False
     awaits_approval: bool = False
+    compared: bool = False  # the outputs of a trial can be compared with stable's
     known: tuple[Object, ...] = ()  # the OptimizationPlans that there were
     mode: Mode = Mode.OBSERVE  # the one that holds
 
@@ -76,9 +77,12 @@ def consider(
     mode: Mode,
     target: Object | None = None,
     calibration: State | None = None,
+    *,
+    compared: bool = False,
 ) -> Planned:
     """The proposal for the stable revision; pure, and CPU work, so it runs off the event loop. `target`: the adopted
-    Deployment, if there is one. `calibration`: what the cluster taught the performance model.
+    Deployment, if there is one. `calibration`: what the cluster taught the performance model. `compared`: whether the
+    outputs of a trial can be compared with stable's.
     """
     if state.phase is not Phase.STABLE or state.stable is None:
         return Planned(NoPlan(Reason.ROLLOUT_IN_PROGRESS, "No plan is made while a rollout is under way."))
@@ -94,7 +98,7 @@ def consider(
         return Planned(proposal)
     is_new = all(plan["metadata"]["name"] != proposal.name for plan in known)
     alters = proposal.optimizations[0].alters_outputs
-    awaits = awaits_approval(deployment, proposal.name, mode, alters_outputs=alters)
+    awaits = awaits_approval(deployment, proposal.name, mode, unguarded=alters and not compared)
     wish = wish_of_plan(proposal, state) if mode in _ACTING and not awaits else None
     return Planned(proposal, wish=wish, is_new=is_new, awaits_approval=awaits)
 
@@ -136,13 +140,13 @@ def _current(known: Sequence[Object], name: str | None) -> Plan | None:
     return None
 
 
-def awaits_approval(deployment: LLMDeployment, plan: str, mode: Mode, *, alters_outputs: bool) -> bool:
-    """Whether a person must approve a plan before it is tried: in mode Approve, and where a step alters outputs.
+def awaits_approval(deployment: LLMDeployment, plan: str, mode: Mode, *, unguarded: bool) -> bool:
+    """Whether a person must approve a plan before it is tried: in mode Approve, and where it is unguarded.
 
-    `mode` is the one that holds, with the administrator's limit. Nothing measures the quality of answers yet, so no
-    change of them is made without a person's word (promise 7).
+    `mode` is the one that holds, with the administrator's limit. `unguarded`: a step can alter outputs, and they cannot
+    be compared here, so no change of them is made without a person's word (promise 7).
     """
-    needed = mode is Mode.APPROVE or (mode is Mode.APPLY and alters_outputs)
+    needed = mode is Mode.APPROVE or (mode is Mode.APPLY and unguarded)
     return needed and deployment.spec.tuning.approved_plan != plan
 
 
@@ -172,7 +176,7 @@ async def write_results(
             state=state,
             current=name == current,
             approved=name == deployment.spec.tuning.approved_plan,
-            awaits=awaits_approval(deployment, name, planned.mode, alters_outputs=alters_outputs),
+            awaits=awaits_approval(deployment, name, planned.mode, unguarded=alters_outputs and not planned.compared),
             carried=carried,
         )
         status = plan_status(document, facts, now)

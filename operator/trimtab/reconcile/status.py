@@ -19,6 +19,7 @@ from trimtab.model.reading import Known, Reading, Unknown, Why
 from trimtab.model.reason import Reason
 from trimtab.model.rollout import Attempt, Phase, RevisionFacts, RolloutState, Source
 from trimtab.model.snapshot import RevisionView, Snapshot
+from trimtab.reconcile.quality import Gate
 from trimtab.reconcile.spec_checks import Problem
 
 _METRICS_REASONS = {
@@ -72,6 +73,7 @@ class Report:
     proposal: Proposal | None = None
     plan_name: str = ""
     awaits_approval: bool = False
+    gate: Gate | None = None
     selector: str = ""
 
 
@@ -254,7 +256,16 @@ def _judged(report: Report) -> list[_Row]:
         rows.append(_slo(report.health))
     if report.proposal is not None:
         rows.append(_planned(report.proposal, awaits_approval=report.awaits_approval))
+    if report.gate is not None and _shows_gate(report, report.gate):
+        rows.append(("QualityGate", report.gate.can_run, report.gate.reason, report.gate.message))
     return rows
+
+
+def _shows_gate(report: Report, gate: Gate) -> bool:
+    """Where it was asked for, keeps a plan waiting, or has been shown before: else it is no news."""
+    shown = any(item.get("type") == "QualityGate" for item in report.deployment.status.get("conditions") or ())
+    waits = report.awaits_approval and not gate.can_run
+    return report.deployment.spec.quality.probes is not None or waits or shown
 
 
 def _ready(report: Report, state: RolloutState) -> _Row:

@@ -8,6 +8,7 @@ to the engine's default.
 from __future__ import annotations
 
 from trimtab.api.names import revision_name
+from trimtab.catalogue import EngineCatalogue
 from trimtab.model.config import EngineConfig
 from trimtab.model.plan import Metric, Plan
 from trimtab.model.rollout import RolloutState, Source, Wish
@@ -28,6 +29,17 @@ def wish_of_user(spec_config: EngineConfig, template: str, state: RolloutState) 
         revision=revision_name(config, template),
         trades=traded_by_user(before, config),
     )
+
+
+def alters_outputs(engine: EngineCatalogue, version: str, wish: Wish, state: RolloutState) -> bool:
+    """Whether a user's edit can alter outputs by the knobs that it touches, and by nothing else.
+
+    With another image, model or argument the model may be another one, and its outputs are meant to differ.
+    """
+    stable, knobs = state.stable, engine.knobs(version)
+    if stable is None or wish.template != stable.template:
+        return False
+    return any(knobs[knob].alters_outputs for knob in stable.config.changes_to(wish.config) if knob in knobs)
 
 
 def traded_by_user(before: EngineConfig, after: EngineConfig) -> frozenset[Metric]:

@@ -11,6 +11,7 @@ from trimtab.kube.events import Events
 from trimtab.reconcile.calibration import Calibration
 from trimtab.reconcile.memory import Memory
 from trimtab.reconcile.metrics import MetricsReader
+from trimtab.reconcile.quality import Comparisons
 from trimtab.telemetry.metrics import Metrics
 from trimtab.telemetry.tracing import Tracing
 
@@ -23,6 +24,7 @@ class World:
     kube: Kube
     events: Events
     metrics_reader: MetricsReader
+    comparisons: Comparisons
     telemetry: Metrics
     tracing: Tracing
     now: Callable[[], float]

@@ -128,12 +128,19 @@ def verdict_is_bad(facts: RolloutFacts, state: RolloutState, now: float) -> Answ
     return PASS
 
 
+def quality_is_bad(facts: RolloutFacts, state: RolloutState, now: float) -> Answer:
+    quality = state.quality
+    if facts.quality_needed and quality is not None and quality.call is Call.BAD:
+        return Abort(quality.reason, quality.message)
+    return PASS
+
+
 def undecided_for_too_long(facts: RolloutFacts, state: RolloutState, now: float) -> Answer:
     limit = facts.policy.judge_deadline
-    verdict = facts.verdict
-    good = verdict is not None and verdict.call is Call.GOOD
-    if now - state.since >= limit and not good:
-        last = f" The last word was: {verdict.message}" if verdict is not None else ""
+    needed = (facts.verdict, state.quality) if facts.quality_needed else (facts.verdict,)
+    undecided = [verdict for verdict in needed if verdict is None or verdict.call is not Call.GOOD]
+    if now - state.since >= limit and undecided:
+        last = f" The last word was: {undecided[0].message}" if undecided[0] is not None else ""
         return Abort(Reason.DEADLINE_EXCEEDED, f"There was no decision within {limit:.0f} s.{last}")
     return PASS
 
@@ -153,7 +160,13 @@ _UNWANTED: tuple[Check, ...] = (rolled_back_by_user, suspended, no_longer_wanted
 # Deadlines are apart from evidence: they do not run while a rollout is paused.
 STARTING_MUST_ABORT: tuple[Check, ...] = (*_UNWANTED, pods_cannot_run, quota_refuses, pods_do_not_fit)
 STARTING_DEADLINES: tuple[Check, ...] = (not_ready_in_time,)
-JUDGING_MUST_ABORT: tuple[Check, ...] = (*_UNWANTED, pods_cannot_run, served_pods_died, verdict_is_bad)
+JUDGING_MUST_ABORT: tuple[Check, ...] = (
+    *_UNWANTED,
+    pods_cannot_run,
+    served_pods_died,
+    verdict_is_bad,
+    quality_is_bad,
+)
 JUDGING_DEADLINES: tuple[Check, ...] = (undecided_for_too_long,)
 PROMOTING_MUST_ABORT: tuple[Check, ...] = (*JUDGING_MUST_ABORT, quota_refuses, pods_do_not_fit)
 PROMOTING_DEADLINES: tuple[Check, ...] = (promotion_is_stuck,)

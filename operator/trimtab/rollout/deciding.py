@@ -138,6 +138,17 @@ def verdict_is_good(facts: RolloutFacts, state: RolloutState, now: float) -> Ans
     return Hold(verdict.reason, f"{verdict.message} Undecided after {limit:.0f} s is a rollback.")
 
 
+def within_quality_budget(facts: RolloutFacts, state: RolloutState, now: float) -> Answer:
+    """Only for a candidate that can alter outputs: they have been compared, and are as good as stable's."""
+    quality, limit = state.quality, facts.policy.judge_deadline
+    if not facts.quality_needed or (quality is not None and quality.call is Call.GOOD):
+        return PASS
+    if quality is None:
+        message = f"The outputs are being compared with stable's on the probes, for {limit:.0f} s at most."
+        return Hold(Reason.QUALITY_UNKNOWN, message)
+    return Hold(quality.reason, f"{quality.message} Undecided after {limit:.0f} s is a rollback.")
+
+
 def watch_is_over(facts: RolloutFacts, state: RolloutState, now: float) -> Answer:
     limit = facts.policy.watch_seconds
     if now - state.since >= limit:
@@ -159,5 +170,10 @@ MAY_START: tuple[Check, ...] = (
     gpus_suffice,
 )
 STARTING_MAY_ADVANCE: tuple[Check, ...] = (not_paused, canary_is_ready)
-JUDGING_MAY_ADVANCE: tuple[Check, ...] = (not_paused, canary_is_ready, verdict_is_good)
+JUDGING_MAY_ADVANCE: tuple[Check, ...] = (
+    not_paused,
+    canary_is_ready,
+    verdict_is_good,
+    within_quality_budget,
+)
 WATCHING_MAY_ADVANCE: tuple[Check, ...] = (not_paused, watch_is_over)

@@ -50,10 +50,15 @@ def remembered(state: RolloutState, candidate: Candidate, decision: Decision, no
 
 
 def _measured(state: RolloutState, decision: Decision) -> dict[str, float]:
-    """Of a promotion what was measured beside stable: after it there is no stable left to compare with."""
+    """Of a promotion what was measured beside stable: after it there is no stable left to compare with.
+
+    What was measured of the outputs stands beside it, each name with `quality.` before it.
+    """
+    quality = state.quality.evidence if state.quality is not None else {}
+    outputs = {f"quality.{name}": value for name, value in quality.items()}
     if decision.outcome is Reason.PROMOTED and decision.evidence:
-        return dict(decision.evidence)
-    return dict(state.verdict.evidence) if state.verdict is not None else {}
+        return {**decision.evidence, **outputs}
+    return {**(state.verdict.evidence if state.verdict is not None else {}), **outputs}
 
 
 def with_start(state: RolloutState, now: float) -> RolloutState:

@@ -55,7 +55,14 @@ def begun(state: RolloutState, wish: Wish, now: float) -> Move:
     if wish.source is Source.PLAN:
         state = with_start(state, now)
     state = replace(
-        state, candidate=candidate, started_at=now, served_at=None, verdict=None, decision=None, moved=False
+        state,
+        candidate=candidate,
+        started_at=now,
+        served_at=None,
+        verdict=None,
+        quality=None,
+        decision=None,
+        moved=False,
     )
     changes = described(state.stable.config if state.stable is not None else EngineConfig(), wish.config)
     who = f"plan {wish.plan}" if wish.source is Source.PLAN else "the spec"
@@ -119,6 +126,7 @@ def finished(state: RolloutState, now: float) -> Move:
         decision=None,
         moved=False,
         verdict=None,
+        quality=None,
         served_at=None,
     )
     return Move(entered(state, Phase.STABLE, now), said)

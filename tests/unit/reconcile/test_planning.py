@@ -153,12 +153,12 @@ def test_a_plan_must_last_for_half_a_window_and_two_looks(interval: int, window:
         (Mode.RECOMMEND, True, "", False),
     ],
 )
-def test_a_step_that_alters_outputs_waits_for_a_person_whatever_the_mode_allows(
+def test_a_step_whose_outputs_cannot_be_compared_waits_for_a_person_whatever_the_mode_allows(
     mode: Mode, alters_outputs: bool, approved: str, awaits: bool
 ) -> None:
     name = {"this": "chat-11111111", "another": "chat-00000000", "": ""}[approved]
     deployment = owned(tuning={"mode": "Apply", "approvedPlan": name})
-    assert awaits_approval(deployment, "chat-11111111", mode, alters_outputs=alters_outputs) is awaits
+    assert awaits_approval(deployment, "chat-11111111", mode, unguarded=alters_outputs) is awaits
 
 
 def test_the_administrators_limit_to_approve_asks_for_approval_also_where_the_resource_says_apply() -> None:

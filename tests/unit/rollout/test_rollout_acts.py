@@ -6,10 +6,12 @@ from dataclasses import replace
 
 import pytest
 
-from tests.property.simulated_cluster import Cluster, Nature, World
+from tests.property.simulated_cluster import GOOD, SAME_OUTPUTS, UNCOMPARED, Cluster, Nature, World
 from tests.unit.rollout.worlds import Driver, adopted_driver, policy, stable_driver, wish
 from trimtab.model.reason import Reason
-from trimtab.model.rollout import EnsureRevision, Phase, ReconfigureTarget, RemoveRevision, Source
+from trimtab.model.rollout import EnsureRevision, Phase, ReconfigureTarget, RemoveRevision, RolloutState, Source
+from trimtab.model.verdict import Verdict
+from trimtab.rollout import step
 
 
 def test_the_first_revision_starts_without_a_canary() -> None:
@@ -442,3 +444,62 @@ def test_a_lost_status_never_takes_away_pods_that_serve() -> None:
     driver.until_phase(Phase.STABLE)
     driver.once()
     assert driver.least_ready == 2 and set(driver.world.cluster.workloads) == {"rev1"}
+
+
+def altering(driver: Driver, number: int) -> Driver:
+    """The driver at the moment at which a candidate that can alter outputs is judged."""
+    driver.world.user = replace(wish(number), alters_outputs=True)
+    driver.until_phase(Phase.CANARY_JUDGING)
+    return driver
+
+
+def looked_at(driver: Driver, quality: Verdict | None) -> RolloutState:
+    """One look of which the comparison of outputs has this result; everything else is good."""
+    driver.world.cluster.tick(15.0)
+    facts = replace(driver.world.facts(), verdict=GOOD, quality=quality, quality_needed=True)
+    driver.world.state, _ = step(driver.world.state, facts, driver.world.cluster.now)
+    return driver.world.state
+
+
+def test_outputs_that_are_not_compared_yet_hold_a_canary_that_is_good_otherwise() -> None:
+    state = looked_at(altering(stable_driver(), 2), None)
+    assert state.phase is Phase.CANARY_JUDGING
+    assert "being compared" in state.holding
+
+
+def test_outputs_within_the_budget_let_the_canary_advance_and_are_remembered_with_the_attempt() -> None:
+    driver = altering(stable_driver(), 2)
+    state = looked_at(driver, SAME_OUTPUTS)
+    assert state.phase is Phase.PROMOTING and state.quality == SAME_OUTPUTS
+    driver.until_phase(Phase.STABLE)
+    assert driver.outcome is Reason.PROMOTED
+    assert driver.world.state.attempts[0].measured["quality.perplexity"] == 0.001
+    assert driver.world.state.quality is None
+
+
+def test_what_a_restart_left_of_the_comparison_is_not_asked_for_again() -> None:
+    driver = altering(stable_driver(), 2)
+    looked_at(driver, UNCOMPARED)
+    driver.world.state = replace(driver.world.state, quality=SAME_OUTPUTS)
+    assert looked_at(driver, None).phase is Phase.PROMOTING
+
+
+def test_outputs_beyond_the_budget_roll_back_and_the_revision_is_remembered_as_bad() -> None:
+    driver = stable_driver(natures={2: Nature.OTHER_OUTPUTS})
+    driver.world.user = wish(2)
+    driver.until(lambda world: bool(world.state.attempts))
+    attempt = driver.world.state.attempts[0]
+    assert (attempt.outcome, attempt.reason) == (Reason.ROLLED_BACK, Reason.QUALITY_REGRESSION)
+    assert attempt.measured["quality.perplexity"] == 0.21
+    assert driver.world.state.bad == ("rev2",)
+    assert driver.least_ready == 2
+
+
+def test_outputs_that_cannot_be_compared_until_the_deadline_are_a_rollback_that_says_why() -> None:
+    driver = stable_driver(natures={2: Nature.NOT_COMPARED})
+    driver.world.user = wish(2)
+    driver.until(lambda world: bool(world.state.attempts))
+    attempt = driver.world.state.attempts[0]
+    assert attempt.reason is Reason.DEADLINE_EXCEEDED
+    assert "cannot be reached" in attempt.message
+    assert driver.world.state.bad == ()

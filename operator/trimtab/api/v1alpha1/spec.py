@@ -264,10 +264,31 @@ class Rollout(ApiModel):
     """The longest time that a pod which is to end may take to answer what it has accepted."""
 
 
-class Quality(ApiModel):
-    """The budget of changes that can alter outputs."""
+class Probes(ApiModel):
+    """Where the texts are."""
 
-    max_perplexity_increase_permille: Annotated[int, Field(strict=True, ge=0, le=10_000)] = 20
+    config_map: Name
+    """A ConfigMap of the same namespace: each entry is one text, 12 to 200 of them, UTF-8, 8 KiB each and 256 KiB in
+    all at the most. The operator must have been granted its name (the chart's quality.configMaps)."""
+
+
+class Quality(ApiModel):
+    """How far a change that can alter outputs (quantization, KV cache dtype, speculative decoding) may alter them.
+
+    Before such a change is promoted, the same texts are sent to a stable and a canary pod, and the answers compared.
+    """
+
+    probes: Probes | None = None
+    """The texts to compare with. Without it, those that come with the operator."""
+    max_perplexity_increase_permille: Annotated[int, Field(strict=True, ge=1, le=10_000)] = 20
+    """By how much the perplexity of the texts may rise, in thousandths."""
+    max_disagreement_permille: Annotated[int, Field(strict=True, ge=1, le=1000)] = 100
+    """At how many of a thousand places another token may be the most probable one, beyond what stable differs from
+    itself."""
+    max_length_change_permille: Annotated[int, Field(strict=True, ge=1, le=10_000)] = 250
+    """By how much the answers may become longer or shorter in all, in thousandths."""
+    max_failure_permille: Permille = 0
+    """How many of a thousand texts the canary may fail to answer that stable answers."""
 
 
 def _excluded(*fields: str) -> tuple[tuple[str, str, str], ...]:

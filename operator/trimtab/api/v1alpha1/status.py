@@ -149,6 +149,8 @@ class RolloutStatus(StatusModel):
     """When the present trial began."""
     served_at: Instant | None = None
     verdict: VerdictStatus | None = None
+    quality: VerdictStatus | None = None
+    """What the comparison of the trial's outputs came to, where it can alter them."""
     bad: Annotated[tuple[Word, ...], Field(max_length=BAD_KEPT)] = ()
     user_config: EngineKnobs = EngineKnobs()
     user_template: Word = ""

@@ -442,6 +442,7 @@ def _block_size_fits(values: Mapping[str, KnobValue], on_cpu: bool | None) -> st
 VLLM: Final = EngineCatalogue(
     name="vllm",
     title="vLLM",
+    scores_text=True,
     since=(0, 12, 0),
     until=(0, 33, 0),
     all_knobs=_BATCHING + _KV_CACHE + _MEMORY + _WEIGHTS + _PARALLELISM,

@@ -11,7 +11,10 @@ from trimtab.plan.context import Context
 from trimtab.plan.search import Candidates
 
 BASIS: Final = "performance model, corrected by what was measured"
-_ALTERED: Final = "Answers can change, and nothing compares them yet: a person must approve this plan."
+_ALTERED: Final = (
+    "Answers can change. They are compared with stable's before it is kept; where that cannot be done, "
+    "a person must approve this plan."
+)
 _TITLES: Final[Mapping[str, str]] = {
     "maxNumSeqs": "run up to {} sequences at once",
     "maxNumBatchedTokens": "compute up to {} tokens in one step",

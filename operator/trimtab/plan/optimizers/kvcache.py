@@ -100,7 +100,10 @@ def _eight_bits(context: Context) -> Iterator[Optimization | Rejected]:
             effect(Metric.TTFT, 0.6, spread=(0.3, 1.2), basis=basis),
         ),
         addresses=causes,
-        risks=("Answers can change, and nothing compares them yet: a person must approve this plan.",),
+        risks=(
+            "Answers can change. They are compared with stable's before it is kept; where that cannot be done, "
+            "a person must approve this plan.",
+        ),
     )
 
 

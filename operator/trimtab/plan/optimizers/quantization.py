@@ -51,7 +51,10 @@ def optimize(context: Context) -> Iterator[Optimization | Rejected]:
             stated(Metric.KV_CAPACITY, 1.2, 1.0, 2.5, "memory that the weights give back"),
         ),
         addresses=causes,
-        risks=("Answers can change, and nothing compares them yet: a person must approve this plan.",),
+        risks=(
+            "Answers can change. They are compared with stable's before it is kept; where that cannot be done, "
+            "a person must approve this plan.",
+        ),
         prerequisites=("A checkpoint that is not quantized.",),
     )
 

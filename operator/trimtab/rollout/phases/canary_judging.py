@@ -17,6 +17,8 @@ def advance(state: RolloutState, facts: RolloutFacts, now: float) -> Move:
     candidate = state.candidate
     if candidate is None or state.stable is None:
         return finished(state, now)
+    if now > state.since and facts.quality is not None:
+        state = replace(state, quality=facts.quality)
     answer = run(JUDGING_MUST_ABORT, facts, state, now)
     if now > state.since and facts.verdict is not None:
         state = replace(state, verdict=facts.verdict)
