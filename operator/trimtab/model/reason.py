@@ -50,6 +50,7 @@ class Reason(StrEnum):
     STABLE = "Stable"
     CANARY_STARTING = "CanaryStarting"
     CANARY_JUDGING = "CanaryJudging"
+    SHIFTING = "Shifting"
     PROMOTING = "Promoting"
     WATCHING = "Watching"
     ROLLING_BACK = "RollingBack"
@@ -70,6 +71,7 @@ class Reason(StrEnum):
     CANARY_NOT_READY = "CanaryNotReady"
     QUOTA_EXCEEDED = "QuotaExceeded"
     INSUFFICIENT_GPUS = "InsufficientGPUs"
+    INSUFFICIENT_CAPACITY = "InsufficientCapacity"
     DEADLINE_EXCEEDED = "DeadlineExceeded"
     ROLLED_BACK_BY_USER = "RolledBackByUser"
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from trimtab.model.reason import Reason
 from trimtab.model.rollout import RolloutFacts, RolloutState, Source, Wish
 from trimtab.model.verdict import Call
-from trimtab.rollout.capacity import canary, canary_replicas, floor, target
+from trimtab.rollout.capacity import canary, target, whole
 from trimtab.rollout.checks import PASS, Answer, Check, Hold, counted
+from trimtab.rollout.choosing import choose
 from trimtab.rollout.memory import backoff, last_attempt, starts_of_the_day
+from trimtab.rollout.strategies import way_of
 
 _DAY_WORDS = "the last 24 hours"
 
@@ -95,24 +97,17 @@ def stable_is_whole(facts: RolloutFacts, state: RolloutState, now: float) -> Ans
     wish = next_wish(facts, state)
     if wish is None or wish.source is Source.USER:
         return PASS
-    serving, whole = target(facts, state), floor(facts, state)
-    if serving.ready < whole or whole == 0 or not serving.settled:
-        ready = f"{serving.ready} of {counted(whole, 'stable pod')} ready"
+    serving, replicas = target(facts, state), whole(facts, state)
+    if serving.ready < replicas or replicas == 0 or not serving.settled:
+        ready = f"{serving.ready} of {counted(replicas, 'stable pod')} ready"
         return Hold(Reason.ROLLOUT_IN_PROGRESS, f"An optimization starts only beside a whole service: {ready}.")
     return PASS
 
 
-def gpus_suffice(facts: RolloutFacts, state: RolloutState, now: float) -> Answer:
-    if next_wish(facts, state) is None or facts.gpus_per_pod <= 0 or facts.gpus_free is None:
-        return PASS
-    needed = canary_replicas(facts) * facts.gpus_per_pod
-    if facts.gpus_free >= needed:
-        return PASS
-    numbers = f"The canary needs {counted(needed, 'GPU')} beside the stable pods and {facts.gpus_free} are free."
-    return Hold(
-        Reason.INSUFFICIENT_GPUS,
-        f"{numbers} Free some, add a node, or lower spec.rollout.canaryReplicas or spec.accelerator.count.",
-    )
+def there_is_room(facts: RolloutFacts, state: RolloutState, now: float) -> Answer:
+    wish = next_wish(facts, state)
+    answer = choose(facts, state, wish) if wish is not None else PASS
+    return answer if isinstance(answer, Hold) else PASS
 
 
 # What may advance.
@@ -121,7 +116,7 @@ def gpus_suffice(facts: RolloutFacts, state: RolloutState, now: float) -> Answer
 def canary_is_ready(facts: RolloutFacts, state: RolloutState, now: float) -> Answer:
     if state.candidate is None:
         return PASS
-    wanted, found = canary_replicas(facts), canary(facts, state.candidate.revision)
+    wanted, found = way_of(state, facts).candidates(facts, state), canary(facts, state.candidate.revision)
     if found.ready >= wanted:
         return PASS
     limit = facts.policy.min_ready_deadline
@@ -136,6 +131,21 @@ def verdict_is_good(facts: RolloutFacts, state: RolloutState, now: float) -> Ans
     if verdict.call is Call.GOOD:
         return PASS
     return Hold(verdict.reason, f"{verdict.message} Undecided after {limit:.0f} s is a rollback.")
+
+
+def share_was_held(facts: RolloutFacts, state: RolloutState, now: float) -> Answer:
+    """At each share for its time at least: evidence from a smaller one says nothing about this one."""
+    limit = facts.policy.share_seconds
+    if not facts.policy.shares or now - state.since >= limit:
+        return PASS
+    share = share_of(facts, state)
+    return Hold(Reason.CANARY_JUDGING, f"The candidate keeps its share of {share} % for {limit:.0f} s at least.")
+
+
+def share_of(facts: RolloutFacts, state: RolloutState) -> int:
+    """The share of the replicas that the candidate has at present, in per cent, where the spec has shares."""
+    shares = facts.policy.shares
+    return shares[max(0, min(state.share, len(shares) - 1))] if shares else 0
 
 
 def watch_is_over(facts: RolloutFacts, state: RolloutState, now: float) -> Answer:
@@ -156,8 +166,8 @@ MAY_START: tuple[Check, ...] = (
     attempts_left,
     cooled_down,
     stable_is_whole,
-    gpus_suffice,
+    there_is_room,
 )
 STARTING_MAY_ADVANCE: tuple[Check, ...] = (not_paused, canary_is_ready)
-JUDGING_MAY_ADVANCE: tuple[Check, ...] = (not_paused, canary_is_ready, verdict_is_good)
+JUDGING_MAY_ADVANCE: tuple[Check, ...] = (not_paused, canary_is_ready, verdict_is_good, share_was_held)
 WATCHING_MAY_ADVANCE: tuple[Check, ...] = (not_paused, watch_is_over)

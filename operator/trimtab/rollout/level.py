@@ -12,7 +12,7 @@ from trimtab.model.rollout import (
     RolloutState,
     Stable,
 )
-from trimtab.rollout.capacity import floor, owned_elsewhere
+from trimtab.rollout.capacity import owned_elsewhere, whole
 
 
 def ensure(what: Stable | Candidate, replicas: int | None) -> EnsureRevision:
@@ -26,7 +26,7 @@ def serving(state: RolloutState, facts: RolloutFacts) -> tuple[Action, ...]:
     """
     if state.stable is None or facts.policy.adopted:
         return ()
-    return (ensure(state.stable, None if owned_elsewhere(facts) else floor(facts, state)),)
+    return (ensure(state.stable, None if owned_elsewhere(facts) else whole(facts, state)),)
 
 
 def strays(state: RolloutState, facts: RolloutFacts) -> tuple[RemoveRevision, ...]:
@@ -40,7 +40,7 @@ def strays(state: RolloutState, facts: RolloutFacts) -> tuple[RemoveRevision, ..
         return ()
     ready = sum(facts.revision(name).ready for name in known)
     # A stray that serves is capacity while the known ones do not carry everything.
-    may_go = ready >= floor(facts, state) and state.phase in (Phase.STABLE, Phase.CANARY_STARTING, Phase.CANARY_JUDGING)
+    may_go = ready >= whole(facts, state) and state.phase in (Phase.STABLE, Phase.CANARY_STARTING, Phase.CANARY_JUDGING)
     return tuple(
         RemoveRevision(name)
         for name, found in sorted(facts.revisions.items())
