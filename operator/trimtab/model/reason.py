@@ -44,6 +44,7 @@ class Reason(StrEnum):
     ATTEMPTS_EXHAUSTED = "AttemptsExhausted"
     ROLLOUT_IN_PROGRESS = "RolloutInProgress"
     INFEASIBLE_SLO = "InfeasibleSLO"
+    PLAN_EXPIRED = "PlanExpired"
 
     # Rolling out.
     STARTING = "Starting"
@@ -60,6 +61,8 @@ class Reason(StrEnum):
     SUPERSEDED = "Superseded"
     WITHDRAWN = "Withdrawn"
     REMEMBERED_AS_BAD = "RememberedAsBad"
+    OWNED_BY_GIT = "OwnedByGit"
+    OUTSIDE_WINDOW = "OutsideWindow"
 
     # Why a canary was not kept.
     SLO_REGRESSION = "SLORegression"

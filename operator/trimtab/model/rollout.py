@@ -185,6 +185,22 @@ class Wish:
 
 
 @dataclass(frozen=True, slots=True)
+class WindowFacts:
+    """What the maintenance windows say now. `opens_at`: the next one's begin, in seconds since the epoch."""
+
+    is_open: bool
+    opens_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """A person's word that a failed revision may be tried once more: what ended before `at` is forgiven."""
+
+    revision: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
 class RolloutFacts:
     """All that `step` may look at besides its state and the time."""
 
@@ -202,6 +218,9 @@ class RolloutFacts:
     pods_admitted: int | None = None  # further pods that the quotas would admit; None: no quota, or unknown
     pods_needed: int | None = None  # ready pods that the present load needs; None: unknown
     pods_protected: int = 0  # ready pods that a PodDisruptionBudget asks for
+    git_owner: str = ""  # the tool that applies the adopted workload from a repository, and must not be fought
+    window: WindowFacts | None = None  # None: Trimtab's own trials may begin at any time
+    retry: Retry | None = None
     served: str = ""  # the revision that alone has the traffic; empty: all revisions have their share
 
     def revision(self, name: str) -> RevisionFacts:

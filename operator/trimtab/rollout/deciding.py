@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 from trimtab.model.reason import Reason
 from trimtab.model.rollout import RolloutFacts, RolloutState, Source, Wish
 from trimtab.model.verdict import Call
 from trimtab.rollout.capacity import canary, target, whole
 from trimtab.rollout.checks import PASS, Answer, Check, Hold, counted
 from trimtab.rollout.choosing import choose
-from trimtab.rollout.memory import backoff, last_attempt, starts_of_the_day
+from trimtab.rollout.memory import backoff, is_forgiven, last_attempt, starts_of_the_day
 from trimtab.rollout.strategies import way_of
 
 _DAY_WORDS = "the last 24 hours"
@@ -47,6 +49,16 @@ def facts_are_fresh(facts: RolloutFacts, state: RolloutState, now: float) -> Ans
     return PASS
 
 
+def not_owned_by_git(facts: RolloutFacts, state: RolloutState, now: float) -> Answer:
+    """What a repository declares would be put back at once: the change belongs there."""
+    wish = next_wish(facts, state)
+    if wish is None or not facts.git_owner:
+        return PASS
+    who = f"{facts.git_owner} applies the adopted workload from a repository, so nothing is changed in the cluster."
+    way_out = "`trimtab export` prints the patch to commit; or set spec.targetRef.fieldConflicts to Override."
+    return Hold(Reason.OWNED_BY_GIT, f"{who} {way_out}")
+
+
 def not_known_as_bad(facts: RolloutFacts, state: RolloutState, now: float) -> Answer:
     wish = next_wish(facts, state)
     if wish is None or wish.revision not in state.bad:
@@ -57,13 +69,14 @@ def not_known_as_bad(facts: RolloutFacts, state: RolloutState, now: float) -> An
         way_out = "Change spec.engine.config, or what else was edited in the spec, and the new revision is tried."
     else:
         way_out = "It is not tried again; the next plan leaves it out."
+    way_out += " `trimtab retry` tries it once more as it is."
     return Hold(Reason.REMEMBERED_AS_BAD, f"Revision {wish.revision} failed before{why}. {way_out}")
 
 
 def backed_off(facts: RolloutFacts, state: RolloutState, now: float) -> Answer:
     wish = next_wish(facts, state)
     attempt = last_attempt(state, wish.revision) if wish is not None else None
-    if wish is None or attempt is None:
+    if wish is None or attempt is None or is_forgiven(state, facts.retry, wish.revision):
         return PASS
     wait = backoff(state, wish.revision, max(facts.policy.cooldown, facts.policy.interval))
     if now - attempt.ended_at >= wait:
@@ -82,6 +95,17 @@ def cooled_down(facts: RolloutFacts, state: RolloutState, now: float) -> Answer:
     return PASS
 
 
+def window_is_open(facts: RolloutFacts, state: RolloutState, now: float) -> Answer:
+    wish, window = next_wish(facts, state), facts.window
+    if wish is None or wish.source is Source.USER or window is None or window.is_open:
+        return PASS
+    if window.opens_at is None:
+        message = "No window of spec.tuning.windows opens in the next two weeks. Correct their days and time zones."
+        return Hold(Reason.OUTSIDE_WINDOW, message)
+    opens = datetime.fromtimestamp(window.opens_at, UTC).strftime("%Y-%m-%d %H:%M UTC")
+    return Hold(Reason.OUTSIDE_WINDOW, f"The next window of spec.tuning.windows opens at {opens}.")
+
+
 def attempts_left(facts: RolloutFacts, state: RolloutState, now: float) -> Answer:
     wish = next_wish(facts, state)
     if wish is None or wish.source is Source.USER:
@@ -95,9 +119,11 @@ def attempts_left(facts: RolloutFacts, state: RolloutState, now: float) -> Answe
 def stable_is_whole(facts: RolloutFacts, state: RolloutState, now: float) -> Answer:
     """Trimtab starts no trial of its own on a limping service. A user's may be the very repair of it, and may start."""
     wish = next_wish(facts, state)
+    serving, replicas = target(facts, state), whole(facts, state)
+    if wish is not None and facts.policy.adopted and not serving.settled:
+        return Hold(Reason.ROLLOUT_IN_PROGRESS, "The adopted workload is in a rollout of its own, which comes first.")
     if wish is None or wish.source is Source.USER:
         return PASS
-    serving, replicas = target(facts, state), whole(facts, state)
     if serving.ready < replicas or replicas == 0 or not serving.settled:
         ready = f"{serving.ready} of {counted(replicas, 'stable pod')} ready"
         return Hold(Reason.ROLLOUT_IN_PROGRESS, f"An optimization starts only beside a whole service: {ready}.")
@@ -161,9 +187,11 @@ MAY_START: tuple[Check, ...] = (
     not_suspended,
     not_paused,
     facts_are_fresh,
+    not_owned_by_git,
     not_known_as_bad,
     backed_off,
     attempts_left,
+    window_is_open,
     cooled_down,
     stable_is_whole,
     there_is_room,

@@ -21,13 +21,14 @@ from trimtab.rollout.checks import Hold, Pass, counted, run
 from trimtab.rollout.choosing import choose
 from trimtab.rollout.deciding import MAY_START, next_wish
 from trimtab.rollout.level import serving
+from trimtab.rollout.memory import without_forgiven
 from trimtab.rollout.trial import Move, begun, entered
 
 
 def advance(state: RolloutState, facts: RolloutFacts, now: float) -> Move:
     if state.stable is None:
         return Move(entered(state, Phase.STARTING, now))
-    state = _adopted_spec(state, facts, now)
+    state = without_forgiven(_adopted_spec(state, facts, now), facts.retry)
     wish = next_wish(facts, state)
     answer = run(MAY_START, facts, state, now)
     if wish is None:

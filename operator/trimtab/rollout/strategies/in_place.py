@@ -12,7 +12,7 @@ from trimtab.model.reason import Reason
 from trimtab.model.rollout import Action, Phase, RemoveRevision, RevisionFacts, RolloutFacts, RolloutState
 from trimtab.rollout.capacity import canary, is_restored, lasting, least_in_place, overdue, whole
 from trimtab.rollout.checks import Hold, Pass, counted
-from trimtab.rollout.level import ensure, serving
+from trimtab.rollout.level import ensure, serving, unknown
 from trimtab.rollout.strategies import canary as by_canary
 from trimtab.rollout.strategies.way import Way
 
@@ -31,10 +31,13 @@ def trying(state: RolloutState, facts: RolloutFacts, now: float) -> tuple[Action
         return serving(state, facts)
     replicas = whole(facts, state)
     source, found = facts.revision(stable.revision), canary(facts, candidate.revision)
-    keeps = max(replicas - max(found.desired, 1), 0)
-    if found.desired == 0 and source.desired >= replicas and not may_give(facts, state, source, found):
-        keeps = replicas
-    room = 1 if len(source.pods) < replicas and source.desired < replicas else 0
+    others = _others(state, facts)
+    keeps = max(replicas - others - max(found.desired, 1), 0)
+    # The load decides whether the first pod goes; after that it is gone.
+    least = enough(facts, replicas) if found.desired == 0 else least_in_place(facts, replicas)
+    if keeps < source.desired and not _leaves(source, found, keeps, least):
+        keeps = max(keeps, min(source.desired, replicas))
+    room = 1 if max(len(source.pods), source.desired) + others < replicas else 0
     return (ensure(stable, keeps), ensure(candidate, max(found.desired, room)))
 
 
@@ -45,21 +48,26 @@ def moving(state: RolloutState, facts: RolloutFacts, now: float) -> tuple[Action
     replicas = whole(facts, state)
     source, found = facts.revision(stable.revision), canary(facts, candidate.revision)
     keeps = min(source.desired, replicas)
-    if not facts.paused and keeps > 0 and may_give(facts, state, source, found):
+    others = _others(state, facts)
+    settled = len(source.pods) == source.desired and source.desired + found.desired + others >= replicas
+    complete = found.ready >= found.desired and len(found.pods) == found.desired
+    gives = settled and complete and _leaves(source, found, keeps - 1, enough(facts, replicas))
+    if keeps > 0 and gives and not facts.paused:
         keeps -= 1
-    room = max(0, replicas - max(len(source.pods), source.desired))
+    room = max(0, replicas - others - max(len(source.pods), source.desired))
     has = found.desired if facts.paused else max(found.desired, room)
     return (ensure(stable, keeps), ensure(candidate, min(replicas, has)))
 
 
-def may_give(facts: RolloutFacts, state: RolloutState, source: RevisionFacts, found: RevisionFacts) -> bool:
-    """Whether stable may give one more pod: none is on its way, and what stays ready is enough."""
-    replicas = whole(facts, state)
-    complete = found.ready >= found.desired and len(found.pods) == found.desired
-    settled = len(source.pods) == source.desired and source.desired + found.desired >= replicas
-    # A pod that is not ready gives its room first, and takes no capacity away.
-    spare = source.ready < source.desired or lasting(source) + lasting(found) - 1 >= enough(facts, replicas)
-    return complete and settled and spare
+def _leaves(source: RevisionFacts, found: RevisionFacts, keeps: int, least: int) -> bool:
+    """Whether `least` pods stay ready when stable keeps so many. One that is not ready goes first and costs nothing."""
+    stays = min(source.ready, keeps)
+    return stays == source.ready or stays + lasting(found) >= least
+
+
+def _others(state: RolloutState, facts: RolloutFacts) -> int:
+    """Pods of workloads that no part of the state knows: they take room until they have gone."""
+    return sum(len(found.pods) for found in unknown(state, facts))
 
 
 def enough(facts: RolloutFacts, replicas: int) -> int:
