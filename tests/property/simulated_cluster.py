@@ -16,11 +16,13 @@ from trimtab.model.rollout import (
     Policy,
     ReconfigureTarget,
     RemoveRevision,
+    Retry,
     RevisionFacts,
     RolloutFacts,
     RolloutState,
     ServeOnly,
     Source,
+    WindowFacts,
     Wish,
 )
 from trimtab.model.snapshot import PodFacts, PodTrouble
@@ -297,6 +299,9 @@ class World:
     gpus_per_pod: int = 0
     pods_needed: int | None = 1
     pods_admitted: int | None = None
+    window: WindowFacts | None = None
+    retry: Retry | None = None
+    git_owner: str = ""
 
     def facts(self) -> RolloutFacts:
         stable = self.state.stable.revision if self.state.stable is not None else self.user.revision
@@ -316,6 +321,9 @@ class World:
             abort=self.abort and on_trial,
             pods_needed=self.pods_needed,
             pods_admitted=self.pods_admitted,
+            window=self.window,
+            retry=self.retry,
+            git_owner=self.git_owner,
             served=self.cluster.served,
         )
 
