@@ -16,16 +16,20 @@ from trimtab.model.rollout import (
     Policy,
     ReconfigureTarget,
     RemoveRevision,
+    Retry,
     RevisionFacts,
     RolloutFacts,
     RolloutState,
+    ServeOnly,
     Source,
+    WindowFacts,
     Wish,
 )
 from trimtab.model.snapshot import PodFacts, PodTrouble
 from trimtab.model.verdict import Call, Verdict
 
 START_SECONDS = 20.0
+_JUDGED = (Phase.CANARY_JUDGING, Phase.SHIFTING, Phase.PROMOTING, Phase.WATCHING)
 
 
 class Nature(Enum):
@@ -62,6 +66,8 @@ class Pod:
     ready_since: float | None = None
     restarts: int = 0
     stuck: bool = False
+    ends_at: float | None = None  # it answers what it has accepted until then
+    placed: bool = True
 
 
 @dataclass
@@ -71,6 +77,11 @@ class Workload:
     pods: list[Pod] = field(default_factory=list)
     owned: bool = True
     runs: str = ""
+    removed: bool = False  # its object is gone, its pods still end
+
+    @property
+    def living(self) -> list[Pod]:
+        return [pod for pod in self.pods if pod.ends_at is None]
 
 
 def wish(number: int, source: Source = Source.USER) -> Wish:
@@ -81,13 +92,18 @@ def wish(number: int, source: Source = Source.USER) -> Wish:
 
 
 class Cluster:
-    """Workloads, their pods, and the clock."""
+    """Workloads, their pods, and the clock. `slots`: the pods that there is room for, those that still end included;
+    `drain`: the seconds that a pod takes to end.
+    """
 
-    def __init__(self, *, adopted: bool = False) -> None:
+    def __init__(self, *, adopted: bool = False, slots: int | None = None, drain: float = 0.0) -> None:
         self.now = 1000.0
         self.adopted = adopted
         self.workloads: dict[str, Workload] = {}
         self.natures: dict[str, Nature] = {}
+        self.slots = slots
+        self.drain = drain
+        self.served = ""
         self._names = 0
 
     def adopt(self, revision: str, replicas: int) -> None:
@@ -98,16 +114,29 @@ class Cluster:
     def nature(self, revision: str) -> Nature:
         return self.natures.get(revision, Nature.GOOD)
 
-    def perform(self, actions: Iterable[Action]) -> None:
+    def perform(self, actions: Iterable[Action], *, whole: bool = True) -> None:
+        """`whole`: False when the operator dies in the middle, after its traffic is set and some actions are done."""
+        actions = tuple(actions)
+        if actions or whole:
+            # As the shell does it: the Service comes first, and without this action it selects all.
+            self.served = next((action.revision for action in actions if isinstance(action, ServeOnly)), "")
         for action in actions:
             match action:
+                case ServeOnly():
+                    pass
                 case EnsureRevision(revision=revision, replicas=replicas):
-                    workload = self.workloads.setdefault(revision, Workload(revision, replicas or 1))
+                    workload = self.workloads.setdefault(
+                        revision, Workload(revision, 1 if replicas is None else replicas)
+                    )
+                    workload.removed = False
                     if replicas is not None:
                         assert replicas >= 0, f"negative replicas for {revision}"
                         workload.desired = replicas
                 case RemoveRevision(revision=revision):
-                    self.workloads.pop(revision, None)
+                    gone = self.workloads.get(revision)
+                    if gone is not None:
+                        gone.desired = 0
+                        gone.removed = True
                 case ReconfigureTarget(revision=revision):
                     self.workloads["target"].runs = revision
                 case Announce():
@@ -136,15 +165,25 @@ class Cluster:
         return sum(
             1
             for workload in self.workloads.values()
-            for pod in workload.pods
+            for pod in workload.living
             if pod.ready_since is not None and revision in (None, pod.revision)
         )
+
+    def capacity(self) -> int:
+        """Ready pods that traffic reaches."""
+        return self.ready(self.served or None)
+
+    def pods(self) -> int:
+        """All that take room."""
+        return sum(len(workload.pods) for workload in self.workloads.values())
 
     def revisions(self, stable: str) -> dict[str, RevisionFacts]:
         """As the API server would show it; an adopted target is listed under the stable revision's name."""
         found: dict[str, RevisionFacts] = {}
         for workload in self.workloads.values():
             name = workload.revision if workload.owned else stable
+            if workload.removed and not workload.pods:
+                continue
             refused = self.nature(workload.revision) is Nature.REFUSED and workload.desired > 0
             found[name] = RevisionFacts(
                 name,
@@ -159,7 +198,12 @@ class Cluster:
 
     def verdict(self, state: RolloutState) -> Verdict | None:
         """What a judge that knows the natures would say."""
-        if state.candidate is None or state.phase not in (Phase.CANARY_JUDGING, Phase.PROMOTING, Phase.WATCHING):
+        if state.candidate is None or state.phase not in (
+            Phase.CANARY_JUDGING,
+            Phase.SHIFTING,
+            Phase.PROMOTING,
+            Phase.WATCHING,
+        ):
             return None
         nature = self.nature(state.candidate.revision)
         if nature is Nature.HARMFUL or (nature is Nature.HARMFUL_LATER and state.phase is Phase.WATCHING):
@@ -175,24 +219,48 @@ class Cluster:
 
     def _scale(self) -> None:
         for workload in self.workloads.values():
+            workload.pods = [pod for pod in workload.pods if pod.ends_at is None or pod.ends_at > self.now]
             # As a ReplicaSet does it: pods that are not ready go first, then the youngest.
-            workload.pods.sort(key=lambda pod: (pod.ready_since is None, pod.created_at))
-            surge = 0 if all(pod.revision == workload.pods[0].revision for pod in workload.pods) else 1
-            del workload.pods[max(workload.desired, 0) + surge :]
+            living = sorted(workload.living, key=lambda pod: (pod.ready_since is None, pod.created_at))
+            surge = 0 if all(pod.revision == living[0].revision for pod in living) else 1
+            for pod in living[max(workload.desired, 0) + surge :]:
+                self._end(workload, pod)
             if self.nature(workload.revision) is Nature.REFUSED:
                 continue
-            while len(workload.pods) < workload.desired:
+            while len(workload.living) < workload.desired:
                 self._create(workload, workload.revision if workload.owned else workload.runs)
+        self.workloads = {name: found for name, found in self.workloads.items() if not found.removed or found.pods}
+        self._place()
+
+    def _end(self, workload: Workload, pod: Pod) -> None:
+        pod.ends_at = self.now + self.drain
+        if self.drain <= 0 or pod.ready_since is None:
+            workload.pods.remove(pod)
+
+    def _place(self) -> None:
+        """The scheduler: the oldest pods first, as long as there is room."""
+        pods = sorted((pod for item in self.workloads.values() for pod in item.pods), key=lambda pod: pod.created_at)
+        taken = sum(1 for pod in pods if pod.placed)
+        for pod in pods:
+            if not pod.placed and (self.slots is None or taken < self.slots):
+                pod.placed, pod.created_at, taken = True, self.now, taken + 1
 
     def _create(self, workload: Workload, revision: str) -> None:
         self._names += 1
-        workload.pods.append(Pod(f"{revision}-{self._names}", revision, self.now))
+        workload.pods.append(Pod(f"{revision}-{self._names}", revision, self.now, placed=self.slots is None))
 
     def _live(self, pod: Pod) -> None:
         age = self.now - pod.created_at
         nature = self.nature(pod.revision)
         starts = nature not in (Nature.CRASHES, Nature.NEVER_READY, Nature.DOES_NOT_FIT, Nature.REFUSED)
-        if starts and not pod.stuck and pod.ready_since is None and age >= START_SECONDS:
+        if (
+            starts
+            and pod.placed
+            and pod.ends_at is None
+            and not pod.stuck
+            and pod.ready_since is None
+            and age >= START_SECONDS
+        ):
             pod.ready_since = self.now
         if nature is Nature.DIES and pod.ready_since is not None and self.now - pod.ready_since >= START_SECONDS:
             pod.ready_since, pod.restarts, pod.stuck = None, pod.restarts + 1, True
@@ -213,12 +281,13 @@ class Cluster:
         nature = self.nature(pod.revision)
         if nature is Nature.CRASHES and age >= 5.0:
             trouble, message = PodTrouble.CRASH_LOOP, "vllm: error: argument --block-size: invalid choice: 7"
-        elif nature is Nature.DOES_NOT_FIT:
+        elif nature is Nature.DOES_NOT_FIT or not pod.placed:
             trouble, message = PodTrouble.UNSCHEDULABLE, "0/1 nodes are available: 1 Insufficient nvidia.com/gpu."
         return PodFacts(
             name=pod.name,
             revision=pod.revision,
             ready=pod.ready_since is not None,
+            terminating=pod.ends_at is not None,
             restarts=pod.restarts,
             trouble=trouble,
             trouble_message=message,
@@ -242,11 +311,16 @@ class World:
     metrics: bool = True
     gpus_free: int | None = None
     gpus_per_pod: int = 0
+    pods_needed: int | None = 1
+    pods_admitted: int | None = None
+    window: WindowFacts | None = None
+    retry: Retry | None = None
+    git_owner: str = ""
 
     def facts(self) -> RolloutFacts:
         stable = self.state.stable.revision if self.state.stable is not None else self.user.revision
         known = self.cluster.verdict(self.state)
-        on_trial = self.state.candidate is not None
+        on_trial, slots = self.state.candidate is not None, self.cluster.slots
         return RolloutFacts(
             policy=self.policy,
             revisions=self.cluster.revisions(stable),
@@ -256,11 +330,17 @@ class World:
             verdict=known if self.metrics or known is None else UNKNOWN,
             quality=self.cluster.quality(self.state),
             quality_needed=self.cluster.quality(self.state) is not None,
-            gpus_free=self.gpus_free,
-            gpus_per_pod=self.gpus_per_pod,
+            gpus_free=self.gpus_free if slots is None else max(0, slots - self.cluster.pods()),
+            gpus_per_pod=self.gpus_per_pod if slots is None else 1,
             paused=self.paused,
             suspended=self.suspended,
             abort=self.abort and on_trial,
+            pods_needed=self.pods_needed,
+            pods_admitted=self.pods_admitted,
+            window=self.window,
+            retry=self.retry,
+            git_owner=self.git_owner,
+            served=self.cluster.served,
         )
 
     def _user(self) -> Wish:

@@ -36,13 +36,16 @@ from trimtab.model.rollout import (
     RolloutState,
     Source,
     Stable,
+    Strategy,
     Wish,
 )
 from trimtab.model.snapshot import PodFacts, PodTrouble
 from trimtab.rollout import next_wake, step
+from trimtab.rollout.capacity import floor
 from trimtab.rollout.table import TRANSITIONS, is_allowed
 
-_ON_TRIAL = (Phase.CANARY_STARTING, Phase.CANARY_JUDGING, Phase.PROMOTING, Phase.WATCHING)
+_ON_TRIAL = (Phase.CANARY_STARTING, Phase.CANARY_JUDGING, Phase.SHIFTING, Phase.PROMOTING, Phase.WATCHING)
+_SCARCE = (Strategy.IN_PLACE, None)  # strategies that are tried where there is no room beside the stable pods
 _NATURES = dict(enumerate(Nature, start=2))  # 2 is good, the others are each bad in their own way
 _NUMBERS = st.sampled_from([2, 22, 23, *_NATURES])
 _INTERVALS = st.sampled_from([0, 0, 1, 2, 3, 4, 6, 10])
@@ -60,10 +63,32 @@ class Rollouts(RuleBasedStateMachine):
         self.world = World(Cluster())
         self.before: RolloutFacts | None = None
         self.lost_a_pod = False
+        self.room_changed = False
 
-    @initialize(replicas=st.integers(1, 4), canaries=st.integers(1, 2), intervals=st.sampled_from([0, 1, 5]))
-    def begin(self, replicas: int, canaries: int, intervals: int) -> None:
+    @initialize(
+        replicas=st.integers(1, 4),
+        canaries=st.integers(1, 2),
+        strategy=st.sampled_from([Strategy.CANARY, Strategy.BLUE_GREEN, Strategy.IN_PLACE, None]),
+        shares=st.sampled_from([(), (), (25,), (10, 50, 90)]),
+        drain=st.sampled_from([0.0, 20.0]),
+        intervals=st.sampled_from([0, 1, 5]),
+    )
+    def begin(
+        self,
+        replicas: int,
+        canaries: int,
+        strategy: Strategy | None,
+        shares: tuple[int, ...],
+        drain: float,
+        intervals: int,
+    ) -> None:
+        self.world.cluster.drain = drain
+        self.world.cluster.slots = replicas if strategy in _SCARCE else None
         self.world.policy = Policy(
+            strategy=strategy,
+            shares=shares,
+            share_seconds=20.0,
+            drain_seconds=drain,
             replicas=replicas,
             canary_replicas=canaries,
             min_ready_deadline=120.0,
@@ -89,6 +114,7 @@ class Rollouts(RuleBasedStateMachine):
     def the_operator_sees_the_cluster_as_it_was_one_step_ago(self) -> None:
         assert self.before is not None
         fresh = self.world.facts()
+        self.room_changed = True  # an old look may ask for a pod whose room has been taken since
         self._step(replace(fresh, revisions=self.before.revisions))
 
     @rule()
@@ -134,7 +160,18 @@ class Rollouts(RuleBasedStateMachine):
     @rule(replicas=st.integers(1, 4))
     def the_user_scales(self, replicas: int) -> None:
         policy = self.world.policy
+        self.room_changed = self.room_changed or replicas != policy.replicas
         self.world.policy = replace(policy, replicas=replicas)
+        if policy.strategy in _SCARCE:
+            self.world.cluster.slots = replicas
+
+    @rule(shares=st.sampled_from([(), (25,), (10, 50, 90)]))
+    def the_user_edits_the_shares(self, shares: tuple[int, ...]) -> None:
+        self.world.policy = replace(self.world.policy, shares=shares)
+
+    @rule(needed=st.sampled_from([None, 1, 2, 4]))
+    def the_load_changes(self, needed: int | None) -> None:
+        self.world.pods_needed = needed
 
     @invariant()
     def what_is_known_as_bad_is_not_on_trial(self) -> None:
@@ -162,6 +199,10 @@ class Rollouts(RuleBasedStateMachine):
         world.paused = world.suspended = world.abort = False
         world.metrics, world.planned = True, None
         world.user = wish(99)
+        world.pods_needed = 1
+        if world.policy.strategy in _SCARCE:
+            # A single pod can give its room to nobody.
+            self.the_user_scales(max(world.policy.replicas, 2))
         for _ in range(300):
             self.time_passes_and_the_operator_steps(15.0)
             stable = world.state.stable
@@ -171,7 +212,7 @@ class Rollouts(RuleBasedStateMachine):
         self.time_passes_and_the_operator_steps(15.0)
         at_rest = world.state
         self.time_passes_and_the_operator_steps(15.0)
-        assert at_rest.phase is Phase.STABLE and at_rest.stable is not None
+        assert at_rest.phase is Phase.STABLE and at_rest.stable is not None, (at_rest, world.cluster.workloads)
         assert at_rest.stable.revision == "rev99", at_rest
         assert set(world.cluster.workloads) == {"rev99"}
         assert world.cluster.ready("rev99") == world.policy.replicas
@@ -201,11 +242,14 @@ class Rollouts(RuleBasedStateMachine):
         )
         wanted = [action for action in actions if isinstance(action, EnsureRevision) and action.replicas != 0]
         assert len({action.revision for action in wanted}) <= 2, "more than one candidate"
-        ready = world.cluster.ready()
-        world.cluster.perform(actions if performed is None else actions[:performed])
-        overdue = world.state.phase is Phase.ROLLING_BACK and now - world.state.since >= world.policy.min_ready_deadline
-        if not overdue:
-            assert world.cluster.ready() >= min(ready, world.policy.replicas), "a planned change took capacity away"
+        ready = world.cluster.capacity()
+        world.cluster.perform(actions if performed is None else actions[:performed], whole=performed is None)
+        late = world.state.phase is Phase.ROLLING_BACK and now - world.state.since >= world.policy.min_ready_deadline
+        if not late:
+            least = min(ready, floor(facts, world.state))
+            assert world.cluster.capacity() >= least, "a planned change took capacity away"
+        if world.state.strategy is Strategy.IN_PLACE and world.state.phase in _ON_TRIAL and not self.room_changed:
+            assert world.cluster.pods() <= world.policy.replicas, "a pod is asked for before its room is there"
         self.before, self.lost_a_pod = facts, False
 
 
@@ -246,6 +290,8 @@ _states = st.builds(
     decision=st.none() | _decisions,
     moved=st.booleans(),
     paused_at=st.none() | _times,
+    strategy=st.sampled_from(Strategy),
+    share=st.integers(0, 4),
     plan_starts=st.lists(_times, max_size=3).map(tuple),
 )
 _pods = st.builds(
@@ -277,6 +323,9 @@ _policies = st.builds(
     interval=st.floats(0, 60),
     adopted=st.booleans(),
     replicas_owned_elsewhere=st.booleans(),
+    strategy=st.none() | st.sampled_from(Strategy),
+    shares=st.lists(st.integers(1, 99), max_size=3).map(tuple),
+    min_available=st.none() | st.integers(0, 5),
 )
 _wishes = st.builds(Wish, _configs, st.just("t"), st.sampled_from(Source), _names)
 _facts = st.builds(
@@ -294,6 +343,10 @@ _facts = st.builds(
     paused=st.booleans(),
     suspended=st.booleans(),
     abort=st.booleans(),
+    pods_admitted=st.none() | st.integers(0, 3),
+    pods_needed=st.none() | st.integers(0, 4),
+    pods_protected=st.integers(0, 4),
+    served=st.sampled_from(["", "a", "b"]),
 )
 
 

@@ -8,7 +8,8 @@ zero. A new detector is one file there and one line in `detectors/__init__.py`.
 """
 
 from trimtab.analyse.diagnose import diagnose
+from trimtab.analyse.load import pods_needed
 from trimtab.analyse.signals import Limits, Signals, derive
 from trimtab.analyse.slo import evaluate
 
-__all__ = ["Limits", "Signals", "derive", "diagnose", "evaluate"]
+__all__ = ["Limits", "Signals", "derive", "diagnose", "evaluate", "pods_needed"]

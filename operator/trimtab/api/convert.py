@@ -6,10 +6,11 @@ from trimtab.api.plan_results import PlanFacts, plan_status
 from trimtab.api.plans import plan_from, plan_to
 from trimtab.api.rollout_state import Unreadable, rollout_state_from, rollout_state_to
 from trimtab.api.v1alpha1 import Spec
+from trimtab.api.v1alpha1.rollout import Strategy as Chosen
 from trimtab.api.v1alpha1.spec import LatencyObjective
 from trimtab.model.config import EngineConfig
 from trimtab.model.quality import Budget
-from trimtab.model.rollout import Policy
+from trimtab.model.rollout import Policy, Strategy
 from trimtab.model.slo import Latency, LatencyTarget, Slo
 
 
@@ -68,6 +69,11 @@ def policy_of(
         interval=float(spec.tuning.interval_seconds),
         cooldown=float(spec.tuning.cooldown_seconds),
         max_attempts=spec.tuning.attempts_per_day,
+        strategy=None if spec.rollout.strategy is Chosen.AUTO else Strategy(spec.rollout.strategy.value),
+        shares=tuple(spec.rollout.steps or ()),
+        share_seconds=float(spec.rollout.step_seconds),
+        min_available=spec.rollout.min_available,
+        drain_seconds=float(spec.rollout.drain_seconds),
         adopted=adopted,
         replicas_owned_elsewhere=replicas_owned_elsewhere,
     )

@@ -68,6 +68,9 @@ def rollout_state_from(document: Mapping[str, Any] | None) -> RolloutState | Unr
             previous_user_template=held.previous_user_template,
             paused_at=_maybe_from(held.paused_at),
             plan_starts=tuple(from_rfc3339(start) for start in held.plan_starts),
+            strategy=held.strategy,
+            strategy_because=held.strategy_because,
+            share=held.share,
         )
     except ValidationError as error:
         first = error.errors()[0]
@@ -103,6 +106,10 @@ def rollout_state_to(state: RolloutState) -> dict[str, Any]:
         "previousUserTemplate": state.previous_user_template or None,
         "pausedAt": _maybe_to(state.paused_at),
         "planStarts": [to_rfc3339(start) for start in state.plan_starts] or None,
+        # Absent until the first trial, so that an upgrade of the operator writes nothing.
+        "strategy": state.strategy.value if state.strategy_because else None,
+        "strategyBecause": cut(state.strategy_because, _LINE) or None,
+        "share": state.share or None,
     }
     return {
         "rollout": _present(rollout),

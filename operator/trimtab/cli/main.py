@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
 
 from trimtab.analyse import Limits, diagnose
-from trimtab.api.v1alpha1 import PAUSED, ROLLBACK
+from trimtab.api.v1alpha1 import PAUSED, RETRY, ROLLBACK
 from trimtab.cli import paper, show
 from trimtab.cli.access import current_plan, fail, resource, with_cluster
 from trimtab.kube.client import Kube, Object
-from trimtab.kube.kinds import LLM_DEPLOYMENTS, OPTIMIZATION_PLANS
+from trimtab.kube.kinds import DEPLOYMENTS, LLM_DEPLOYMENTS, OPTIMIZATION_PLANS
 from trimtab.model.slo import Latency, LatencyTarget, Slo
 from trimtab.observe.diagnose_url import DiagnoseError, read_snapshot
+from trimtab.render import RenderError
 
 app = typer.Typer(name="trimtab", no_args_is_help=True, add_completion=False, help=__doc__)
 
@@ -100,6 +102,52 @@ def rollback(name: Name, namespace: Namespace = "default") -> None:
     candidate = with_cluster(find)
     _annotate(namespace, name, ROLLBACK, candidate)
     typer.echo(f"Rolling back revision {candidate} of {namespace}/{name}.")
+
+
+@app.command()
+def retry(
+    name: Name,
+    namespace: Namespace = "default",
+    revision: Annotated[str, typer.Option(help="The revision; the last one that failed when it is left out.")] = "",
+) -> None:
+    """Try a revision once more that failed before; it must still be what the spec or the plan asks for."""
+
+    async def find(kube: Kube) -> str:
+        found = await resource(kube, namespace, name)
+        attempts = (found.get("status") or {}).get("attempts") or []
+        failed = [str(item["revision"]) for item in attempts if item["outcome"] in ("RolledBack", "Abandoned")]
+        if (revision and revision not in failed) or not failed:
+            raise fail(
+                f"no trial of {revision or 'any revision'} failed; those that did: {', '.join(failed) or 'none'}."
+            )
+        return revision or failed[0]
+
+    chosen = with_cluster(find)
+    _annotate(namespace, name, RETRY, f"{chosen}@{datetime.now(UTC).strftime('%Y-%m-%dT%H:%M:%SZ')}")
+    typer.echo(f"Revision {chosen} of {namespace}/{name} may be tried once more.")
+
+
+@app.command()
+def export(
+    name: Name,
+    namespace: Namespace = "default",
+    wanted: Annotated[
+        bool, typer.Option("--spec", help="What the spec asks for, instead of what the current plan comes to.")
+    ] = False,
+) -> None:
+    """Print what to commit so that a repository declares the change: a patch of the workload, or of the resource."""
+
+    async def read(kube: Kube) -> tuple[Object, Object | None, Object | None]:
+        found = await resource(kube, namespace, name)
+        reference = (found["spec"].get("targetRef") or {}).get("name")
+        target = await kube.get(DEPLOYMENTS, namespace, str(reference)) if reference else None
+        return found, None if wanted else await current_plan(kube, found), target
+
+    found, plan, target = with_cluster(read)
+    try:
+        typer.echo(show.patch(found, plan, target), nl=False)
+    except RenderError as error:
+        raise fail(str(error)) from error
 
 
 def _annotate(namespace: str, name: str, annotation: str, value: str | None) -> None:

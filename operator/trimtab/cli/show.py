@@ -5,8 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import yaml
+
+from trimtab.api.convert import Unreadable, config_of, plan_from
+from trimtab.api.v1alpha1 import LLMDeployment
 from trimtab.model.bottleneck import Health
 from trimtab.model.reading import Known
+from trimtab.render import export_patch, target_patch
 
 
 def explanation(llmdep: Mapping[str, Any], plan: Mapping[str, Any] | None) -> Iterator[str]:
@@ -84,6 +89,21 @@ def differences(llmdep: Mapping[str, Any], plan: Mapping[str, Any]) -> Iterator[
             yield f"- {knob}: {_shown(running[knob])}"
         if knob in result:
             yield f"+ {knob}: {_shown(result[knob])}"
+
+
+def patch(llmdep: Mapping[str, Any], plan: Mapping[str, Any] | None, target: Mapping[str, Any] | None) -> str:
+    """YAML to commit: the planned configuration (without a plan the spec's own) as a patch of the adopted workload, or
+    of the resource. Raises RenderError, and ValueError for a plan that cannot be read.
+    """
+    deployment = LLMDeployment.model_validate(llmdep)
+    if plan is None:
+        document = target_patch(target, deployment, config_of(deployment.spec)) if target is not None else {}
+    else:
+        proposal = plan_from(plan)
+        if isinstance(proposal, Unreadable):
+            raise ValueError(proposal.message)
+        document = export_patch(deployment, proposal, target)
+    return yaml.safe_dump(document, sort_keys=False) if document else "# The spec itself is what a repository holds.\n"
 
 
 def diagnosis(health: Health) -> Iterator[str]:

@@ -43,12 +43,16 @@ SERVICES = Kind("Service", "", "v1", "services")
 PODS = Kind("Pod", "", "v1", "pods")
 NODES = Kind("Node", "", "v1", "nodes", namespaced=False)
 HPAS = Kind("HorizontalPodAutoscaler", "autoscaling", "v2", "horizontalpodautoscalers")
+RESOURCE_QUOTAS = Kind("ResourceQuota", "", "v1", "resourcequotas")
+DISRUPTION_BUDGETS = Kind("PodDisruptionBudget", "policy", "v1", "poddisruptionbudgets")
+SCALED_OBJECTS = Kind("ScaledObject", "keda.sh", "v1alpha1", "scaledobjects")
 EVENTS = Kind("Event", "", "v1", "events")
 LEASES = Kind("Lease", "coordination.k8s.io", "v1", "leases")
 
 KINDS: tuple[Kind, ...] = (
     CONFIG_MAPS,
     DEPLOYMENTS,
+    DISRUPTION_BUDGETS,
     EVENTS,
     HPAS,
     LLM_DEPLOYMENTS,
@@ -56,5 +60,7 @@ KINDS: tuple[Kind, ...] = (
     NODES,
     OPTIMIZATION_PLANS,
     PODS,
+    RESOURCE_QUOTAS,
+    SCALED_OBJECTS,
     SERVICES,
 )

@@ -44,12 +44,14 @@ class Reason(StrEnum):
     ATTEMPTS_EXHAUSTED = "AttemptsExhausted"
     ROLLOUT_IN_PROGRESS = "RolloutInProgress"
     INFEASIBLE_SLO = "InfeasibleSLO"
+    PLAN_EXPIRED = "PlanExpired"
 
     # Rolling out.
     STARTING = "Starting"
     STABLE = "Stable"
     CANARY_STARTING = "CanaryStarting"
     CANARY_JUDGING = "CanaryJudging"
+    SHIFTING = "Shifting"
     PROMOTING = "Promoting"
     WATCHING = "Watching"
     ROLLING_BACK = "RollingBack"
@@ -59,6 +61,8 @@ class Reason(StrEnum):
     SUPERSEDED = "Superseded"
     WITHDRAWN = "Withdrawn"
     REMEMBERED_AS_BAD = "RememberedAsBad"
+    OWNED_BY_GIT = "OwnedByGit"
+    OUTSIDE_WINDOW = "OutsideWindow"
 
     # Why a canary was not kept.
     SLO_REGRESSION = "SLORegression"
@@ -70,6 +74,7 @@ class Reason(StrEnum):
     CANARY_NOT_READY = "CanaryNotReady"
     QUOTA_EXCEEDED = "QuotaExceeded"
     INSUFFICIENT_GPUS = "InsufficientGPUs"
+    INSUFFICIENT_CAPACITY = "InsufficientCapacity"
     DEADLINE_EXCEEDED = "DeadlineExceeded"
     ROLLED_BACK_BY_USER = "RolledBackByUser"
 

@@ -25,9 +25,18 @@ class Phase(StrEnum):
     STABLE = "Stable"
     CANARY_STARTING = "CanaryStarting"
     CANARY_JUDGING = "CanaryJudging"
+    SHIFTING = "Shifting"
     PROMOTING = "Promoting"
     WATCHING = "Watching"
     ROLLING_BACK = "RollingBack"
+
+
+class Strategy(StrEnum):
+    """How a candidate's pods come beside, or in the place of, those that serve."""
+
+    CANARY = "Canary"  # a few pods beside the stable ones, then replicas move
+    BLUE_GREEN = "BlueGreen"  # as many pods as serve beside them, then all traffic is switched
+    IN_PLACE = "InPlace"  # one pod at a time gives its room to a new one
 
 
 class Source(StrEnum):
@@ -115,6 +124,9 @@ class RolloutState:
     paused_at: float | None = None  # time in a pause does not count against a deadline
     plan_starts: tuple[float, ...] = ()  # when Trimtab's own trials of the last day began, newest first, bounded
     quality: Verdict | None = None  # of the current candidate's outputs, where it can alter them
+    strategy: Strategy = Strategy.CANARY  # of the current trial, or of the last one
+    strategy_because: str = ""  # why it was chosen, for people
+    share: int = 0  # index of the share, in `Policy.shares`, that the candidate has or is about to have
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +164,11 @@ class Policy:
     max_attempts: int = 10  # per day, Trimtab's own
     adopted: bool = False  # a targetRef: the stable revision is the user's workload
     replicas_owned_elsewhere: bool = False  # an HPA or ScaledObject owns them
+    strategy: Strategy | None = Strategy.CANARY  # None: chosen for each trial from what is free
+    shares: tuple[int, ...] = ()  # Canary: per cent of the replicas, rising, below 100; empty: the canary alone
+    share_seconds: float = 60.0  # the least time at each share
+    min_available: int | None = None  # InPlace: ready pods that must stay; None: all but one, and at least one
+    drain_seconds: float = 0.0  # how long a pod that ends may still take
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +183,22 @@ class Wish:
     step: int = 0
     trades: frozenset[Metric] = frozenset()
     alters_outputs: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class WindowFacts:
+    """What the maintenance windows say now. `opens_at`: the next one's begin, in seconds since the epoch."""
+
+    is_open: bool
+    opens_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """A person's word that a failed revision may be tried once more: what ended before `at` is forgiven."""
+
+    revision: str
+    at: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +218,13 @@ class RolloutFacts:
     paused: bool = False
     suspended: bool = False
     abort: bool = False  # the user asked for a rollback
+    pods_admitted: int | None = None  # further pods that the quotas would admit; None: no quota, or unknown
+    pods_needed: int | None = None  # ready pods that the present load needs; None: unknown
+    pods_protected: int = 0  # ready pods that a PodDisruptionBudget asks for
+    git_owner: str = ""  # the tool that applies the adopted workload from a repository, and must not be fought
+    window: WindowFacts | None = None  # None: Trimtab's own trials may begin at any time
+    retry: Retry | None = None
+    served: str = ""  # the revision that alone has the traffic; empty: all revisions have their share
 
     def revision(self, name: str) -> RevisionFacts:
         return self.revisions.get(name) or RevisionFacts(name, desired=0)
@@ -221,6 +261,13 @@ class ReconfigureTarget:
 
 
 @dataclass(frozen=True, slots=True)
+class ServeOnly:
+    """All traffic goes to the pods of one revision. Without this action every ready pod has its share."""
+
+    revision: str
+
+
+@dataclass(frozen=True, slots=True)
 class Announce:
     """An event for people and machines: a Normal or a Warning, once per transition."""
 
@@ -229,4 +276,4 @@ class Announce:
     warning: bool = False
 
 
-Action: TypeAlias = EnsureRevision | RemoveRevision | ReconfigureTarget | Announce
+Action: TypeAlias = EnsureRevision | RemoveRevision | ReconfigureTarget | ServeOnly | Announce

@@ -13,10 +13,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from trimtab.analyse import diagnose
+from trimtab.analyse import Limits, diagnose, pods_needed
 from trimtab.api.convert import Unreadable, config_of, policy_of, rollout_state_from, rollout_state_to, slo_of
 from trimtab.api.names import selector_labels, selector_text
-from trimtab.api.v1alpha1 import LLMDeployment
+from trimtab.api.v1alpha1 import FieldConflicts, LLMDeployment
 from trimtab.catalogue import ENGINES, EngineCatalogue, find_engine
 from trimtab.kube.errors import KubeError
 from trimtab.kube.kinds import LLM_DEPLOYMENTS, OPTIMIZATION_PLANS
@@ -43,6 +43,7 @@ from trimtab.reconcile.perform import TemplateLostError, perform, performing_fai
 from trimtab.reconcile.quality import Gate, Outputs, outputs_of, read_gate
 from trimtab.reconcile.spec_checks import Problem, Subject, problem_of
 from trimtab.reconcile.steps import Steps
+from trimtab.reconcile.windows import window_facts
 from trimtab.reconcile.wishes import alters_outputs, wish_of_user
 from trimtab.reconcile.workloads import Workloads, read_workloads
 from trimtab.reconcile.world import World
@@ -93,7 +94,7 @@ async def cycle(key: Key, world: World) -> float | None:
         planned = await _plan(found, health, world)
         await _learn(found, verdict, world)
     with steps("step"):
-        state, actions = step(found.state, _rollout_facts(found, planned.wish, verdict, outputs), world.now())
+        state, actions = step(found.state, _rollout_facts(found, planned.wish, verdict, health, outputs), world.now())
     report = _report(found, state, health, planned, world.memory.obstacles.get(key))
     with steps("status"):
         await _publish(key, raw, report, world)
@@ -138,6 +139,7 @@ async def _plan(facts: Facts, health: Health, world: World) -> planning.Planned:
     if lasting < planning.patience(facts.deployment):
         planned = replace(planned, wish=None)
     if isinstance(planned.proposal, Plan) and planned.is_new:
+        await planning.forget_expired(world.kube, planned)
         body = plan_object(facts.deployment, planned.proposal)
         await world.kube.apply(OPTIMIZATION_PLANS, body, force=True)
         await planning.forget_old_plans(world.kube, known, planned.proposal.name)
@@ -161,7 +163,8 @@ async def _gather(key: Key, raw: Mapping[str, Any], world: World) -> Facts | sta
         deployment = LLMDeployment.model_validate(raw)
     except ValidationError as error:
         return _unreadable_spec(raw, error)
-    workloads = await read_workloads(world.kube, deployment, clusterwide=not world.settings.namespaces)
+    neighbours = await world.memory.neighbours.read(world.kube, key.namespace, world.now())
+    workloads = await read_workloads(world.kube, deployment, neighbours, clusterwide=not world.settings.namespaces)
     if deployment.spec.target_ref is not None:
         # Also for one that does not exist yet: its creation must wake this resource.
         world.memory.adopted[key.namespace, deployment.spec.target_ref.name] = key
@@ -238,12 +241,18 @@ def _identify(
 def _diagnose(facts: Facts) -> Health:
     stable = facts.state.stable
     revision = stable.revision if stable is not None else facts.user.revision
+    return diagnose(facts.snapshot, slo_of(facts.deployment.spec), revision, _limits(facts))
+
+
+def _limits(facts: Facts) -> Limits:
+    stable = facts.state.stable
     config = stable.config if stable is not None else facts.user.config
-    limits = limits_of(facts.engine, facts.deployment, config)
-    return diagnose(facts.snapshot, slo_of(facts.deployment.spec), revision, limits)
+    return limits_of(facts.engine, facts.deployment, config)
 
 
-def _rollout_facts(facts: Facts, planned: Wish | None, verdict: Verdict | None, outputs: Outputs) -> RolloutFacts:
+def _rollout_facts(
+    facts: Facts, planned: Wish | None, verdict: Verdict | None, health: Health, outputs: Outputs
+) -> RolloutFacts:
     deployment, spec = facts.deployment, facts.deployment.spec
     free = facts.workloads.cluster.gpus_free
     target = facts.workloads.target
@@ -255,6 +264,7 @@ def _rollout_facts(facts: Facts, planned: Wish | None, verdict: Verdict | None, 
     )
     # Also what has been promoted and is watched is still the candidate.
     candidate = facts.state.candidate.revision if facts.state.candidate is not None else ""
+    needed = pods_needed(facts.snapshot, _limits(facts), slo_met=health.slo_met)
     return RolloutFacts(
         policy=policy,
         revisions=facts.revisions,
@@ -269,7 +279,19 @@ def _rollout_facts(facts: Facts, planned: Wish | None, verdict: Verdict | None, 
         paused=deployment.paused,
         suspended=spec.suspend,
         abort=bool(candidate) and deployment.rollback == candidate,
+        pods_admitted=facts.workloads.pods_admitted,
+        pods_needed=needed.value if isinstance(needed, Known) else None,
+        pods_protected=facts.workloads.pods_protected,
+        served=facts.workloads.served,
+        window=window_facts(spec.tuning.windows, facts.snapshot.at),
+        retry=deployment.retry,
+        git_owner=facts.workloads.git_owner if _refuses_conflicts(deployment) else "",
     )
+
+
+def _refuses_conflicts(deployment: LLMDeployment) -> bool:
+    reference = deployment.spec.target_ref
+    return reference is not None and reference.field_conflicts is FieldConflicts.REFUSE
 
 
 def _report(
@@ -292,6 +314,7 @@ def _report(
         if isinstance(planned.proposal, Plan)
         else facts.deployment.status.get("plan", ""),
         awaits_approval=planned.awaits_approval,
+        approval_problem=planned.approval_problem,
         selector=selector_text(selector_labels(name)),
     )
 

@@ -30,7 +30,7 @@ from trimtab.reconcile.measuring import target_of
 from trimtab.reconcile.memory import Key
 from trimtab.reconcile.world import World
 
-_JUDGED = (Phase.CANARY_JUDGING, Phase.PROMOTING, Phase.WATCHING)
+_JUDGED = (Phase.CANARY_JUDGING, Phase.SHIFTING, Phase.PROMOTING, Phase.WATCHING)
 _MOST_INTERVALS = 240  # the newest: what a look costs, in Prometheus and here, is bounded
 _WARM_UP = 15.0  # seconds; an interval where that is shorter
 _SCRAPED = 0.5  # seconds after the end of an interval at which it is looked at
@@ -74,7 +74,9 @@ async def read_trial(
     theirs = _ready(revisions.get(stable.revision)) if stable is not None else ()
     interval, now = float(deployment.spec.tuning.interval_seconds), world.now()
     ended = math.floor(now / interval) * interval
-    began = math.floor((state.since if watching else state.served_at) / interval) * interval
+    # What was measured at a smaller share says nothing about a larger one.
+    anew = watching or (state.phase is Phase.CANARY_JUDGING and state.share > 0)
+    began = math.floor((state.since if anew else state.served_at) / interval) * interval
     began = max(began, ended - _MOST_INTERVALS * interval)
     read: TrialRead | Unknown | None = snapshot.metrics if isinstance(snapshot.metrics, Unknown) else None
     if read is None:

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from trimtab.reconcile.neighbours import NeighbourMemory
 from trimtab.reconcile.spec_checks import Problem
 
 _LASTING = 3  # cycles that a mood must last
@@ -77,6 +78,7 @@ class Memory:
     _intents: dict[Key, tuple[str, float]] = field(default_factory=dict)
     obstacles: dict[Key, Problem] = field(default_factory=dict)
     adopted: dict[tuple[str, str], Key] = field(default_factory=dict)
+    neighbours: NeighbourMemory = field(default_factory=NeighbourMemory)
 
     def should_write(self, key: Key, before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
         """Whether the status `after` is worth a write over `before`."""

@@ -15,7 +15,7 @@ from trimtab.kube.client import Kube
 from trimtab.kube.errors import Conflict, Invalid
 from trimtab.kube.kinds import DEPLOYMENTS, SERVICES
 from trimtab.model.reason import Reason
-from trimtab.model.rollout import Action, Announce, EnsureRevision, ReconfigureTarget, RemoveRevision
+from trimtab.model.rollout import Action, Announce, EnsureRevision, ReconfigureTarget, RemoveRevision, ServeOnly
 from trimtab.reconcile.spec_checks import Problem
 from trimtab.reconcile.workloads import Workloads
 from trimtab.render import RenderError, canary_of, target_patch
@@ -33,7 +33,8 @@ async def perform(
     kube: Kube, deployment: LLMDeployment, workloads: Workloads, template: str, actions: Sequence[Action]
 ) -> None:
     """Carry out every action that is not yet true. Announcements are left to the caller."""
-    await ensure_service(kube, deployment, workloads)
+    only = next((action.revision for action in actions if isinstance(action, ServeOnly)), "")
+    await ensure_service(kube, deployment, workloads, only)
     for action in actions:
         match action:
             case EnsureRevision():
@@ -42,7 +43,7 @@ async def perform(
                 await _remove(kube, workloads, action.revision)
             case ReconfigureTarget():
                 await _reconfigure(kube, deployment, workloads, action)
-            case Announce():
+            case ServeOnly() | Announce():
                 continue
 
 
@@ -66,13 +67,15 @@ def performing_failed(error: Exception) -> Problem | None:
             return None
 
 
-async def ensure_service(kube: Kube, deployment: LLMDeployment, workloads: Workloads) -> None:
-    """One Service over all revisions of an owned workload."""
+async def ensure_service(kube: Kube, deployment: LLMDeployment, workloads: Workloads, only: str = "") -> None:
+    """One Service over all revisions of an owned workload, or over the pods of the one that alone has the traffic."""
     if deployment.adopted:
         return
-    wanted = service_of(deployment)
+    wanted = service_of(deployment, only)
     live = workloads.service
-    if live is None or not _contains(live["spec"], wanted["spec"]):
+    # A selector that selects more narrowly contains the wanted one, and is not the same.
+    same = live is not None and live["spec"].get("selector") == wanted["spec"]["selector"]
+    if live is None or not same or not _contains(live["spec"], wanted["spec"]):
         await kube.apply(SERVICES, wanted, force=True)
 
 

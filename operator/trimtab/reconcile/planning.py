@@ -25,6 +25,7 @@ from trimtab.model.rollout import Phase, RolloutState, Stable, Wish
 from trimtab.model.slo import Slo
 from trimtab.model.snapshot import Snapshot
 from trimtab.plan import Bounds, Objective, PlanRequest, State, propose
+from trimtab.reconcile import approvals
 from trimtab.reconcile.limits import device_of, memory_limit_of
 from trimtab.reconcile.shape import shape_of
 from trimtab.reconcile.wishes import wish_of_plan
@@ -47,6 +48,8 @@ class Planned:
     compared: bool = False  # the outputs of a trial can be compared with stable's
     known: tuple[Object, ...] = ()  # the OptimizationPlans that there were
     mode: Mode = Mode.OBSERVE  # the one that holds
+    approval_problem: str = ""  # why an approval that was given leads to nothing, and the next step
+    expired: Object | None = None  # the object that the plan takes the place of, under the same name
 
     @property
     def intent(self) -> str:
@@ -95,12 +98,19 @@ def consider(
     limit = memory_limit_of(deployment, target)
     proposal = propose(replace(request, memory_limit_bytes=limit, calibration=calibration))
     if isinstance(proposal, NoPlan):
-        return Planned(proposal)
+        return Planned(proposal, approval_problem=approvals.of_another(deployment, state, known, mode, None))
     is_new = all(plan["metadata"]["name"] != proposal.name for plan in known)
     alters = proposal.optimizations[0].alters_outputs
     awaits = awaits_approval(deployment, proposal.name, mode, unguarded=alters and not compared)
-    wish = wish_of_plan(proposal, state) if mode in _ACTING and not awaits else None
-    return Planned(proposal, wish=wish, is_new=is_new, awaits_approval=awaits)
+    expired = approvals.expired(deployment, known, proposal.name, snapshot.at)
+    if expired is not None and deployment.spec.tuning.approved_plan != proposal.name:
+        # Nobody's word is bound to it: it is made anew, as of now.
+        return Planned(proposal, is_new=True, awaits_approval=awaits, expired=expired)
+    problem = approvals.of_another(deployment, state, known, mode, proposal.name)
+    if expired is not None:
+        problem = approvals.of_an_expired(deployment, proposal.name)
+    wish = wish_of_plan(proposal, state) if mode in _ACTING and not awaits and expired is None else None
+    return Planned(proposal, wish=wish, is_new=is_new, awaits_approval=awaits, approval_problem=problem)
 
 
 def request_of(deployment: LLMDeployment, state: RolloutState, revision: Stable, snapshot: Snapshot) -> PlanRequest:
@@ -185,6 +195,13 @@ async def write_results(
             await kube.apply(
                 OPTIMIZATION_PLANS, {"metadata": where, "status": status}, force=True, subresource="status"
             )
+
+
+async def forget_expired(kube: Kube, planned: Planned) -> None:
+    """Deletes the object whose place a plan of the same name takes: what is made anew counts from now."""
+    if planned.expired is not None:
+        metadata = planned.expired["metadata"]
+        await kube.delete(OPTIMIZATION_PLANS, metadata["namespace"], metadata["name"], uid=metadata["uid"])
 
 
 async def forget_old_plans(kube: Kube, plans: Sequence[Object], keep: str) -> None:

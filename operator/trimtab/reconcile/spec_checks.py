@@ -14,6 +14,7 @@ from trimtab.api.v1alpha1 import LLMDeployment
 from trimtab.catalogue import CatalogueError, EngineCatalogue
 from trimtab.model.reason import Reason
 from trimtab.reconcile.shape import shape_problem
+from trimtab.reconcile.windows import zone_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,11 +135,24 @@ def target_is_not_ours(subject: Subject) -> Problem | None:
     return None
 
 
+def windows_can_open(subject: Subject) -> Problem | None:
+    """Whether a time zone exists is not known at admission: it is the database of this machine that counts."""
+    for window in subject.deployment.spec.tuning.windows or ():
+        if zone_of(window) is None:
+            return Problem(
+                Reason.INVALID_SPEC,
+                f"spec.tuning.windows: there is no time zone {window.time_zone!r}, so the window never opens. "
+                "Use a name of the time zone database, like Europe/Berlin, or UTC.",
+            )
+    return None
+
+
 CHECKS: tuple[Check, ...] = (
     engine_is_known,
     engine_version_is_supported,
     configuration_can_be_expressed,
     model_can_be_read,
+    windows_can_open,
     target_exists,
     target_has_the_container,
     target_is_not_shared,

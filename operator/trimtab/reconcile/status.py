@@ -36,6 +36,7 @@ _PHASE_REASONS = {
     Phase.STABLE: Reason.STABLE,
     Phase.CANARY_STARTING: Reason.CANARY_STARTING,
     Phase.CANARY_JUDGING: Reason.CANARY_JUDGING,
+    Phase.SHIFTING: Reason.SHIFTING,
     Phase.PROMOTING: Reason.PROMOTING,
     Phase.WATCHING: Reason.WATCHING,
     Phase.ROLLING_BACK: Reason.ROLLING_BACK,
@@ -55,7 +56,15 @@ _NEXT_STEPS = {
 
 
 # Why a trial may not start, where only a person can change it: told before how the last trial ended.
-_WAITS_FOR_SOMEONE = frozenset({Reason.INSUFFICIENT_GPUS, Reason.ATTEMPTS_EXHAUSTED})
+_WAITS_FOR_SOMEONE = frozenset(
+    {
+        Reason.INSUFFICIENT_GPUS,
+        Reason.INSUFFICIENT_CAPACITY,
+        Reason.ATTEMPTS_EXHAUSTED,
+        Reason.OWNED_BY_GIT,
+        Reason.OUTSIDE_WINDOW,
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +83,7 @@ class Report:
     plan_name: str = ""
     awaits_approval: bool = False
     gate: Gate | None = None
+    approval_problem: str = ""
     selector: str = ""
 
 
@@ -255,7 +265,10 @@ def _judged(report: Report) -> list[_Row]:
     if report.health is not None:
         rows.append(_slo(report.health))
     if report.proposal is not None:
-        rows.append(_planned(report.proposal, awaits_approval=report.awaits_approval))
+        row = _planned(report.proposal, awaits_approval=report.awaits_approval)
+        if report.approval_problem:
+            row = (row[0], row[1], Reason.PLAN_EXPIRED, f"{report.approval_problem} {row[3]}")
+        rows.append(row)
     if report.gate is not None and _shows_gate(report, report.gate):
         rows.append(("QualityGate", report.gate.can_run, report.gate.reason, report.gate.message))
     return rows

@@ -10,11 +10,12 @@ from trimtab.api.names import DEPLOYMENT_LABEL, REVISION_LABEL
 from trimtab.api.v1alpha1 import LLMDeployment
 from trimtab.kube.client import Kube, Object
 from trimtab.kube.errors import Forbidden
-from trimtab.kube.kinds import DEPLOYMENTS, HPAS, LLM_DEPLOYMENTS, NODES, PODS, SERVICES
+from trimtab.kube.kinds import DEPLOYMENTS, LLM_DEPLOYMENTS, NODES, PODS, SERVICES
 from trimtab.model.reading import Unknown, Why
 from trimtab.model.rollout import RevisionFacts
 from trimtab.model.snapshot import ClusterFacts, PodFacts
 from trimtab.observe.cluster import gpus, pod_facts, revision_facts
+from trimtab.reconcile.neighbours import ALONE, Neighbours, git_owner, pods_admitted, pods_protected, scaler_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,15 @@ class Workloads:
     siblings: Sequence[Object]
     scaled_elsewhere: bool
     cluster: ClusterFacts
+    pods_admitted: int | None = None  # further pods like these that the quotas admit; None: no quota, or unknown
+    pods_protected: int = 0  # ready pods that PodDisruptionBudgets ask for
+    git_owner: str = ""  # the tool that applies the adopted workload from a repository
+
+    @property
+    def served(self) -> str:
+        """The revision whose pods alone the Service selects; empty when it selects all."""
+        selector = ((self.service or {}).get("spec") or {}).get("selector") or {}
+        return str(selector.get(REVISION_LABEL) or "")
 
     def facts(self) -> dict[str, RevisionFacts]:
         """Every owned revision; also those of which only pods are left."""
@@ -43,8 +53,10 @@ class Workloads:
         return found
 
 
-async def read_workloads(kube: Kube, deployment: LLMDeployment, *, clusterwide: bool) -> Workloads:
-    """Everything that a cycle needs to know of the cluster."""
+async def read_workloads(
+    kube: Kube, deployment: LLMDeployment, neighbours: Neighbours = ALONE, *, clusterwide: bool
+) -> Workloads:
+    """Everything that a cycle needs to know of the cluster; `neighbours`: of the namespace."""
     namespace, name = deployment.metadata.namespace, deployment.metadata.name
     selector = f"{DEPLOYMENT_LABEL}={name}"
     owned = await kube.list(DEPLOYMENTS, namespace, selector)
@@ -52,14 +64,19 @@ async def read_workloads(kube: Kube, deployment: LLMDeployment, *, clusterwide: 
     target, target_pods, siblings = await _adopted(kube, deployment)
     deployments = {item["metadata"]["labels"][REVISION_LABEL]: item for item in owned if _is_revision(item)}
     named = [pod_facts(pod, str(pod["metadata"]["labels"].get(REVISION_LABEL) or "")) for pod in pods]
+    reference = deployment.spec.target_ref
+    like = next(iter([*target_pods, *pods]), None)
     return Workloads(
         deployments=deployments,
         pods=[*named, *(pod_facts(pod, "") for pod in target_pods)],
         target=target,
         service=None if deployment.adopted else await kube.get(SERVICES, namespace, name),
         siblings=siblings,
-        scaled_elsewhere=await _is_scaled_elsewhere(kube, deployment),
+        scaled_elsewhere=reference is not None and bool(scaler_of(neighbours.autoscalers, reference.name)),
         cluster=await _cluster_facts(kube, deployment, clusterwide=clusterwide),
+        pods_admitted=pods_admitted(neighbours.quotas, like),
+        pods_protected=pods_protected(neighbours.budgets, (like or {}).get("metadata", {}).get("labels") or {}),
+        git_owner=git_owner(target),
     )
 
 
@@ -80,18 +97,6 @@ async def _adopted(kube: Kube, deployment: LLMDeployment) -> tuple[Object | None
     labels = (target["spec"]["selector"].get("matchLabels") or {}).items()
     selector = ",".join([*(f"{key}={value}" for key, value in sorted(labels)), f"!{REVISION_LABEL}"])
     return target, await kube.list(PODS, namespace, selector), siblings
-
-
-async def _is_scaled_elsewhere(kube: Kube, deployment: LLMDeployment) -> bool:
-    """Whether an HPA owns the replicas of the adopted Deployment (KEDA makes an HPA as well)."""
-    reference = deployment.spec.target_ref
-    if reference is None:
-        return False
-    for hpa in await kube.list(HPAS, deployment.metadata.namespace):
-        scaled = hpa["spec"]["scaleTargetRef"]
-        if scaled.get("kind") == "Deployment" and scaled.get("name") == reference.name:
-            return True
-    return False
 
 
 async def _cluster_facts(kube: Kube, deployment: LLMDeployment, *, clusterwide: bool) -> ClusterFacts:

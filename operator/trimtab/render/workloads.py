@@ -72,9 +72,10 @@ def deployment(
     )
 
 
-def service(deployment: LLMDeployment) -> dict[str, Any]:
-    """One Service over the pods of all revisions: traffic goes to whatever is ready."""
+def service(deployment: LLMDeployment, only: str = "") -> dict[str, Any]:
+    """One Service over the pods of all revisions: traffic goes to whatever is ready. `only`: to this revision alone."""
     name = deployment.metadata.name
+    selector = names.selector_labels(name) | ({names.REVISION_LABEL: only} if only else {})
     port = {
         "name": names.PORT_NAME,
         "port": deployment.spec.engine.port,
@@ -94,7 +95,7 @@ def service(deployment: LLMDeployment) -> dict[str, Any]:
             },
             "ownerReferences": [names.owner_reference(name, deployment.metadata.uid)],
         },
-        "spec": {"type": "ClusterIP", "selector": names.selector_labels(name), "ports": [port]},
+        "spec": {"type": "ClusterIP", "selector": selector, "ports": [port]},
     }
 
 

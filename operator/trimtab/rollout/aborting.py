@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from trimtab.model.reason import Reason
-from trimtab.model.rollout import RolloutFacts, RolloutState, Source
+from trimtab.model.rollout import RolloutFacts, RolloutState, Source, Strategy
 from trimtab.model.snapshot import PodFacts, PodTrouble
 from trimtab.model.verdict import Call
-from trimtab.rollout.capacity import canary, canary_replicas, floor, target
+from trimtab.rollout.capacity import canary, target, whole
 from trimtab.rollout.checks import PASS, Abort, Answer, Check, counted
+from trimtab.rollout.strategies import way_of
 
 _REASONS: dict[PodTrouble, Reason] = {
     PodTrouble.CRASH_LOOP: Reason.CANARY_CRASH_LOOP,
@@ -102,22 +103,22 @@ def quota_refuses(facts: RolloutFacts, state: RolloutState, now: float) -> Answe
 
 
 def not_ready_in_time(facts: RolloutFacts, state: RolloutState, now: float) -> Answer:
-    limit = facts.policy.min_ready_deadline
+    limit = _ready_limit(facts, state)
     if state.candidate is not None and now - state.since >= limit:
         ready = canary(facts, state.candidate.revision).ready
-        wanted = counted(canary_replicas(facts), "canary pod")
+        wanted = counted(way_of(state, facts).candidates(facts, state), "canary pod")
         return Abort(Reason.CANARY_NOT_READY, f"{ready} of {wanted} were ready after {limit:.0f} s.")
     return PASS
 
 
 def promotion_is_stuck(facts: RolloutFacts, state: RolloutState, now: float) -> Answer:
-    limit = facts.policy.min_ready_deadline
+    limit = _ready_limit(facts, state)
     for pod in _waiting(trial_pods(facts, state)):
         if now - max(pod.created_at, state.since) >= limit:
             return Abort(Reason.CANARY_NOT_READY, f"Pod {pod.name} was not ready {limit:.0f} s after it was created.")
-    whole = limit * (floor(facts, state) + 1)
-    if now - state.since >= whole:
-        return Abort(Reason.CANARY_NOT_READY, f"The promotion was not complete after {whole:.0f} s.")
+    longest = limit * (whole(facts, state) + 1)
+    if now - state.since >= longest:
+        return Abort(Reason.CANARY_NOT_READY, f"The move was not complete after {longest:.0f} s.")
     return PASS
 
 
@@ -143,6 +144,12 @@ def undecided_for_too_long(facts: RolloutFacts, state: RolloutState, now: float)
         last = f" The last word was: {undecided[0].message}" if undecided[0] is not None else ""
         return Abort(Reason.DEADLINE_EXCEEDED, f"There was no decision within {limit:.0f} s.{last}")
     return PASS
+
+
+def _ready_limit(facts: RolloutFacts, state: RolloutState) -> float:
+    """The time that a pod may take until it is ready: in place it begins when another one has ended."""
+    drain = facts.policy.drain_seconds if state.strategy is Strategy.IN_PLACE else 0.0
+    return facts.policy.min_ready_deadline + drain
 
 
 def _waiting(pods: Iterable[PodFacts]) -> tuple[PodFacts, ...]:

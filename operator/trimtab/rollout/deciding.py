@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 from trimtab.model.reason import Reason
 from trimtab.model.rollout import RolloutFacts, RolloutState, Source, Wish
 from trimtab.model.verdict import Call
-from trimtab.rollout.capacity import canary, canary_replicas, floor, target
+from trimtab.rollout.capacity import canary, target, whole
 from trimtab.rollout.checks import PASS, Answer, Check, Hold, counted
-from trimtab.rollout.memory import backoff, last_attempt, starts_of_the_day
+from trimtab.rollout.choosing import choose
+from trimtab.rollout.memory import backoff, is_forgiven, last_attempt, starts_of_the_day
+from trimtab.rollout.strategies import way_of
 
 _DAY_WORDS = "the last 24 hours"
 
@@ -45,6 +49,16 @@ def facts_are_fresh(facts: RolloutFacts, state: RolloutState, now: float) -> Ans
     return PASS
 
 
+def not_owned_by_git(facts: RolloutFacts, state: RolloutState, now: float) -> Answer:
+    """What a repository declares would be put back at once: the change belongs there."""
+    wish = next_wish(facts, state)
+    if wish is None or not facts.git_owner:
+        return PASS
+    who = f"{facts.git_owner} applies the adopted workload from a repository, so nothing is changed in the cluster."
+    way_out = "`trimtab export` prints the patch to commit; or set spec.targetRef.fieldConflicts to Override."
+    return Hold(Reason.OWNED_BY_GIT, f"{who} {way_out}")
+
+
 def not_known_as_bad(facts: RolloutFacts, state: RolloutState, now: float) -> Answer:
     wish = next_wish(facts, state)
     if wish is None or wish.revision not in state.bad:
@@ -55,13 +69,14 @@ def not_known_as_bad(facts: RolloutFacts, state: RolloutState, now: float) -> An
         way_out = "Change spec.engine.config, or what else was edited in the spec, and the new revision is tried."
     else:
         way_out = "It is not tried again; the next plan leaves it out."
+    way_out += " `trimtab retry` tries it once more as it is."
     return Hold(Reason.REMEMBERED_AS_BAD, f"Revision {wish.revision} failed before{why}. {way_out}")
 
 
 def backed_off(facts: RolloutFacts, state: RolloutState, now: float) -> Answer:
     wish = next_wish(facts, state)
     attempt = last_attempt(state, wish.revision) if wish is not None else None
-    if wish is None or attempt is None:
+    if wish is None or attempt is None or is_forgiven(state, facts.retry, wish.revision):
         return PASS
     wait = backoff(state, wish.revision, max(facts.policy.cooldown, facts.policy.interval))
     if now - attempt.ended_at >= wait:
@@ -80,6 +95,17 @@ def cooled_down(facts: RolloutFacts, state: RolloutState, now: float) -> Answer:
     return PASS
 
 
+def window_is_open(facts: RolloutFacts, state: RolloutState, now: float) -> Answer:
+    wish, window = next_wish(facts, state), facts.window
+    if wish is None or wish.source is Source.USER or window is None or window.is_open:
+        return PASS
+    if window.opens_at is None:
+        message = "No window of spec.tuning.windows opens in the next two weeks. Correct their days and time zones."
+        return Hold(Reason.OUTSIDE_WINDOW, message)
+    opens = datetime.fromtimestamp(window.opens_at, UTC).strftime("%Y-%m-%d %H:%M UTC")
+    return Hold(Reason.OUTSIDE_WINDOW, f"The next window of spec.tuning.windows opens at {opens}.")
+
+
 def attempts_left(facts: RolloutFacts, state: RolloutState, now: float) -> Answer:
     wish = next_wish(facts, state)
     if wish is None or wish.source is Source.USER:
@@ -93,26 +119,21 @@ def attempts_left(facts: RolloutFacts, state: RolloutState, now: float) -> Answe
 def stable_is_whole(facts: RolloutFacts, state: RolloutState, now: float) -> Answer:
     """Trimtab starts no trial of its own on a limping service. A user's may be the very repair of it, and may start."""
     wish = next_wish(facts, state)
+    serving, replicas = target(facts, state), whole(facts, state)
+    if wish is not None and facts.policy.adopted and not serving.settled:
+        return Hold(Reason.ROLLOUT_IN_PROGRESS, "The adopted workload is in a rollout of its own, which comes first.")
     if wish is None or wish.source is Source.USER:
         return PASS
-    serving, whole = target(facts, state), floor(facts, state)
-    if serving.ready < whole or whole == 0 or not serving.settled:
-        ready = f"{serving.ready} of {counted(whole, 'stable pod')} ready"
+    if serving.ready < replicas or replicas == 0 or not serving.settled:
+        ready = f"{serving.ready} of {counted(replicas, 'stable pod')} ready"
         return Hold(Reason.ROLLOUT_IN_PROGRESS, f"An optimization starts only beside a whole service: {ready}.")
     return PASS
 
 
-def gpus_suffice(facts: RolloutFacts, state: RolloutState, now: float) -> Answer:
-    if next_wish(facts, state) is None or facts.gpus_per_pod <= 0 or facts.gpus_free is None:
-        return PASS
-    needed = canary_replicas(facts) * facts.gpus_per_pod
-    if facts.gpus_free >= needed:
-        return PASS
-    numbers = f"The canary needs {counted(needed, 'GPU')} beside the stable pods and {facts.gpus_free} are free."
-    return Hold(
-        Reason.INSUFFICIENT_GPUS,
-        f"{numbers} Free some, add a node, or lower spec.rollout.canaryReplicas or spec.accelerator.count.",
-    )
+def there_is_room(facts: RolloutFacts, state: RolloutState, now: float) -> Answer:
+    wish = next_wish(facts, state)
+    answer = choose(facts, state, wish) if wish is not None else PASS
+    return answer if isinstance(answer, Hold) else PASS
 
 
 # What may advance.
@@ -121,7 +142,7 @@ def gpus_suffice(facts: RolloutFacts, state: RolloutState, now: float) -> Answer
 def canary_is_ready(facts: RolloutFacts, state: RolloutState, now: float) -> Answer:
     if state.candidate is None:
         return PASS
-    wanted, found = canary_replicas(facts), canary(facts, state.candidate.revision)
+    wanted, found = way_of(state, facts).candidates(facts, state), canary(facts, state.candidate.revision)
     if found.ready >= wanted:
         return PASS
     limit = facts.policy.min_ready_deadline
@@ -149,6 +170,21 @@ def within_quality_budget(facts: RolloutFacts, state: RolloutState, now: float) 
     return Hold(quality.reason, f"{quality.message} Undecided after {limit:.0f} s is a rollback.")
 
 
+def share_was_held(facts: RolloutFacts, state: RolloutState, now: float) -> Answer:
+    """At each share for its time at least: evidence from a smaller one says nothing about this one."""
+    limit = facts.policy.share_seconds
+    if not facts.policy.shares or now - state.since >= limit:
+        return PASS
+    share = share_of(facts, state)
+    return Hold(Reason.CANARY_JUDGING, f"The candidate keeps its share of {share} % for {limit:.0f} s at least.")
+
+
+def share_of(facts: RolloutFacts, state: RolloutState) -> int:
+    """The share of the replicas that the candidate has at present, in per cent, where the spec has shares."""
+    shares = facts.policy.shares
+    return shares[max(0, min(state.share, len(shares) - 1))] if shares else 0
+
+
 def watch_is_over(facts: RolloutFacts, state: RolloutState, now: float) -> Answer:
     limit = facts.policy.watch_seconds
     if now - state.since >= limit:
@@ -162,12 +198,14 @@ MAY_START: tuple[Check, ...] = (
     not_suspended,
     not_paused,
     facts_are_fresh,
+    not_owned_by_git,
     not_known_as_bad,
     backed_off,
     attempts_left,
+    window_is_open,
     cooled_down,
     stable_is_whole,
-    gpus_suffice,
+    there_is_room,
 )
 STARTING_MAY_ADVANCE: tuple[Check, ...] = (not_paused, canary_is_ready)
 JUDGING_MAY_ADVANCE: tuple[Check, ...] = (
@@ -175,5 +213,6 @@ JUDGING_MAY_ADVANCE: tuple[Check, ...] = (
     canary_is_ready,
     verdict_is_good,
     within_quality_budget,
+    share_was_held,
 )
 WATCHING_MAY_ADVANCE: tuple[Check, ...] = (not_paused, watch_is_over)

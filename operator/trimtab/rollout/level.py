@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from trimtab.model.config import EngineConfig
 from trimtab.model.rollout import (
     Action,
     Candidate,
     EnsureRevision,
     Phase,
     RemoveRevision,
+    RevisionFacts,
     RolloutFacts,
     RolloutState,
     Stable,
+    Strategy,
 )
-from trimtab.rollout.capacity import floor, owned_elsewhere
+from trimtab.rollout.capacity import floor, owned_elsewhere, whole
 
 
 def ensure(what: Stable | Candidate, replicas: int | None) -> EnsureRevision:
@@ -26,23 +29,49 @@ def serving(state: RolloutState, facts: RolloutFacts) -> tuple[Action, ...]:
     """
     if state.stable is None or facts.policy.adopted:
         return ()
-    return (ensure(state.stable, None if owned_elsewhere(facts) else floor(facts, state)),)
+    return (ensure(state.stable, None if owned_elsewhere(facts) else whole(facts, state)),)
 
 
-def strays(state: RolloutState, facts: RolloutFacts) -> tuple[RemoveRevision, ...]:
-    """Workloads of ours that no part of the state knows: they go, unless ready capacity still rests on them.
+def unknown(state: RolloutState, facts: RolloutFacts) -> tuple[RevisionFacts, ...]:
+    """Workloads of ours that no part of the state knows.
 
     They are left by a crash between a write and the persisting of what followed, by a rollback that has just ended, or
     by a status that was lost.
     """
     known = {part.revision for part in (state.stable, state.candidate, state.previous) if part is not None}
+    return tuple(found for name, found in sorted(facts.revisions.items()) if name not in known and found.owned)
+
+
+def strays(state: RolloutState, facts: RolloutFacts) -> tuple[Action, ...]:
+    """Unknown workloads go, unless ready capacity still rests on them."""
     if state.stable is None:
         return ()
-    ready = sum(facts.revision(name).ready for name in known)
+    if state.strategy is Strategy.IN_PLACE and not facts.policy.adopted:
+        return _making_room(state, facts)
     # A stray that serves is capacity while the known ones do not carry everything.
-    may_go = ready >= floor(facts, state) and state.phase in (Phase.STABLE, Phase.CANARY_STARTING, Phase.CANARY_JUDGING)
-    return tuple(
-        RemoveRevision(name)
-        for name, found in sorted(facts.revisions.items())
-        if name not in known and found.owned and (found.ready == 0 or may_go)
+    may_go = _known_ready(state, facts) >= whole(facts, state) and state.phase in (
+        Phase.STABLE,
+        Phase.CANARY_STARTING,
+        Phase.CANARY_JUDGING,
     )
+    return tuple(RemoveRevision(found.revision) for found in unknown(state, facts) if found.ready == 0 or may_go)
+
+
+def _making_room(state: RolloutState, facts: RolloutFacts) -> tuple[Action, ...]:
+    """Where room is scarce a stray keeps only the pods that the floor needs, so that known revisions find a place."""
+    lacking = max(0, floor(facts, state) - _known_ready(state, facts))
+    actions: list[Action] = []
+    for found in unknown(state, facts):
+        keeps = min(found.ready, lacking)
+        lacking -= keeps
+        if keeps == 0:
+            actions.append(RemoveRevision(found.revision))
+        elif keeps < found.desired:
+            # It exists, so nothing but its replicas is looked at.
+            actions.append(EnsureRevision(found.revision, EngineConfig(), "", keeps))
+    return tuple(actions)
+
+
+def _known_ready(state: RolloutState, facts: RolloutFacts) -> int:
+    known = {part.revision for part in (state.stable, state.candidate, state.previous) if part is not None}
+    return sum(facts.revision(name).ready for name in known)

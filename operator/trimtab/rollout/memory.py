@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from trimtab.model.reason import Reason
-from trimtab.model.rollout import Attempt, Candidate, Decision, RolloutState
+from trimtab.model.rollout import Attempt, Candidate, Decision, Retry, RolloutState
 
 ATTEMPTS_KEPT = 10
 BAD_KEPT = 32
@@ -84,3 +84,16 @@ def backoff(state: RolloutState, revision: str, base: float) -> float:
             break
         failures += 1
     return min(LONGEST_BACKOFF, base * 2.0 ** (failures - 1)) if failures else 0.0
+
+
+def is_forgiven(state: RolloutState, retry: Retry | None, revision: str) -> bool:
+    """Whether a person has asked for another try of this revision since its last one ended."""
+    attempt = last_attempt(state, revision)
+    return retry is not None and retry.revision == revision and (attempt is None or attempt.ended_at < retry.at)
+
+
+def without_forgiven(state: RolloutState, retry: Retry | None) -> RolloutState:
+    """The state in which the revision that may be tried again is not remembered as bad."""
+    if retry is None or retry.revision not in state.bad or not is_forgiven(state, retry, retry.revision):
+        return state
+    return replace(state, bad=tuple(name for name in state.bad if name != retry.revision))

@@ -15,9 +15,11 @@ from trimtab.model.rollout import (
     RolloutState,
     Source,
     Stable,
+    Strategy,
     Wish,
 )
 from trimtab.rollout.checks import Abort
+from trimtab.rollout.choosing import Chosen
 from trimtab.rollout.memory import remembered, with_start
 
 _OUTCOMES: dict[Reason, Reason] = {
@@ -40,7 +42,7 @@ def entered(state: RolloutState, phase: Phase, now: float) -> RolloutState:
     return replace(state, phase=phase, since=now, holding="", held_by=None)
 
 
-def begun(state: RolloutState, wish: Wish, now: float) -> Move:
+def begun(state: RolloutState, wish: Wish, chosen: Chosen, now: float) -> Move:
     """A trial of `wish` begins."""
     candidate = Candidate(
         revision=wish.revision,
@@ -62,11 +64,16 @@ def begun(state: RolloutState, wish: Wish, now: float) -> Move:
         verdict=None,
         quality=None,
         decision=None,
-        moved=False,
+        # In place the first stable pod is asked to go before anything of the candidate is there.
+        moved=chosen.strategy is Strategy.IN_PLACE,
+        strategy=chosen.strategy,
+        strategy_because=chosen.because,
+        share=0,
     )
     changes = described(state.stable.config if state.stable is not None else EngineConfig(), wish.config)
     who = f"plan {wish.plan}" if wish.source is Source.PLAN else "the spec"
-    message = f"Trying revision {wish.revision} for {who}: {changes}."
+    how = f"Strategy {chosen.strategy.value}, because {chosen.because}."
+    message = f"Trying revision {wish.revision} for {who}: {changes}. {how}"
     return Move(entered(state, Phase.CANARY_STARTING, now), (Announce(Reason.CANARY_STARTING, message),))
 
 
@@ -128,6 +135,7 @@ def finished(state: RolloutState, now: float) -> Move:
         verdict=None,
         quality=None,
         served_at=None,
+        share=0,
     )
     return Move(entered(state, Phase.STABLE, now), said)
 

@@ -12,11 +12,12 @@ from dataclasses import asdict
 from pathlib import Path
 
 from tests.bench.engine.cases import SUITES, Suite
-from tests.bench.engine.measure import ROOT, Measured, by_case, measure, model, processor
+from tests.bench.engine.measure import Measured, by_case, measure, model, processor
 from tests.bench.engine.predict import questions
 from tests.bench.engine.report import table
 from tests.bench.engine.score import scores, summary
 from tests.bench.planner.report import markdown, write
+from tests.vllm.server import ROOT
 from trimtab.catalogue.gpus import Processor
 
 

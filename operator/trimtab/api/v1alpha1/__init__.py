@@ -3,8 +3,8 @@
 from trimtab.api.v1alpha1.base import API_VERSION, GROUP, VERSION
 from trimtab.api.v1alpha1.knobs import KNOB_KINDS, KNOBS, EngineKnobs
 from trimtab.api.v1alpha1.plan import PlanSpec, PlanStatus
-from trimtab.api.v1alpha1.resources import PAUSED, ROLLBACK, LLMDeployment, Metadata, OptimizationPlan
-from trimtab.api.v1alpha1.spec import FieldConflicts, Mode, Objective, Spec, TargetRef
+from trimtab.api.v1alpha1.resources import PAUSED, RETRY, ROLLBACK, LLMDeployment, Metadata, OptimizationPlan
+from trimtab.api.v1alpha1.spec import FieldConflicts, Mode, Objective, Spec, TargetRef, Weekday, Window
 from trimtab.api.v1alpha1.status import ATTEMPTS_KEPT, Condition, Finding, Measured, RevisionStatus, Status
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "KNOBS",
     "KNOB_KINDS",
     "PAUSED",
+    "RETRY",
     "ROLLBACK",
     "VERSION",
     "Condition",
@@ -32,4 +33,6 @@ __all__ = [
     "Spec",
     "Status",
     "TargetRef",
+    "Weekday",
+    "Window",
 ]

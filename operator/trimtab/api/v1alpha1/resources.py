@@ -7,13 +7,16 @@ from typing import Any
 
 from pydantic import ConfigDict, Field, field_validator
 
+from trimtab.api.instants import from_rfc3339
 from trimtab.api.v1alpha1.base import API_VERSION, ApiModel
 from trimtab.api.v1alpha1.plan import PlanSpec, PlanStatus
 from trimtab.api.v1alpha1.spec import Spec
 from trimtab.api.v1alpha1.status import Status
+from trimtab.model.rollout import Retry
 
 PAUSED = "trimtab.dev/paused"
 ROLLBACK = "trimtab.dev/rollback"
+RETRY = "trimtab.dev/retry"
 
 
 class Metadata(ApiModel):
@@ -63,6 +66,15 @@ class LLMDeployment(ApiModel):
     def rollback(self) -> str:
         """The revision that a person asked to abort or to roll back; empty when nobody did."""
         return self.metadata.annotations.get(ROLLBACK, "")
+
+    @property
+    def retry(self) -> Retry | None:
+        """The failed revision that a person wants tried once more; None without one, or for a text of another form."""
+        revision, _, instant = self.metadata.annotations.get(RETRY, "").partition("@")
+        try:
+            return Retry(revision, from_rfc3339(instant)) if revision else None
+        except ValueError:
+            return None
 
     @property
     def deleting(self) -> bool:

@@ -24,6 +24,7 @@ from trimtab.api.v1alpha1.base import (
 )
 from trimtab.api.v1alpha1.knobs import KNOBS, NUMBER_KNOBS, EngineKnobs
 from trimtab.api.v1alpha1.pod import Accelerator, EnvVar, Pod, Resources
+from trimtab.api.v1alpha1.rollout import Rollout
 
 Argument = Annotated[str, StringConstraints(max_length=4096)]
 Knob = Annotated[str, StringConstraints(max_length=63), Field(json_schema_extra={"enum": list(KNOBS)})]
@@ -206,6 +207,31 @@ class Knobs(ApiModel):
     bounds: Annotated[dict[str, KnobBounds], Field(max_length=64)] | None = None
 
 
+class Weekday(StrEnum):
+    MONDAY = "Monday"
+    TUESDAY = "Tuesday"
+    WEDNESDAY = "Wednesday"
+    THURSDAY = "Thursday"
+    FRIDAY = "Friday"
+    SATURDAY = "Saturday"
+    SUNDAY = "Sunday"
+
+
+class Window(ApiModel):
+    """A time in which Trimtab's own trials may begin."""
+
+    days: Annotated[tuple[Weekday, ...], Field(min_length=1, max_length=7, json_schema_extra=LIST_SET)]
+    """The days on which it opens."""
+    start: Annotated[str, StringConstraints(max_length=5, pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")]
+    """When it opens, like 22:30."""
+    duration_minutes: Annotated[int, Field(strict=True, ge=1, le=10_080)]
+    """How long it is open, at most a week."""
+    time_zone: Annotated[
+        str, StringConstraints(min_length=1, max_length=64, pattern=r"^[A-Za-z][A-Za-z0-9+_-]*(/[A-Za-z0-9+_-]+)*$")
+    ] = "UTC"
+    """A name of the time zone database, like Europe/Berlin."""
+
+
 class Tuning(ApiModel):
     """How far Trimtab may go, how often, and for what gain."""
 
@@ -214,6 +240,11 @@ class Tuning(ApiModel):
             "self.windowSeconds >= self.intervalSeconds",
             "windowSeconds must not be smaller than intervalSeconds",
             ".windowSeconds",
+        ),
+        (
+            "!has(self.windows) || self.windows.all(w, w.durationMinutes * 60 >= self.intervalSeconds)",
+            "a window must not be shorter than intervalSeconds: it could open and close between two looks",
+            ".windows",
         ),
     )
     mode: Mode = Mode.RECOMMEND
@@ -235,33 +266,14 @@ class Tuning(ApiModel):
     """The time between two evaluations."""
     window_seconds: Annotated[int, Field(strict=True, ge=1, le=86_400)] = 60
     """The time that metrics are computed over."""
+    windows: Annotated[tuple[Window, ...], Field(min_length=1, max_length=16)] | None = None
+    """When Trimtab's own trials may begin; without any, at any time. An edit of the spec does not wait for one."""
+    plan_expiry_seconds: Annotated[int, Field(strict=True, ge=60, le=31_536_000)] = 604_800
+    """A plan that is older is not begun: the load that it was made for may be another by now."""
     approved_plan: Annotated[str, StringConstraints(max_length=253, pattern=r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?)?$")] = (
         ""
     )
     """In mode Approve: the name of the OptimizationPlan that may be carried out."""
-
-
-class Strategy(StrEnum):
-    AUTO = "Auto"
-    CANARY = "Canary"
-
-
-class Rollout(ApiModel):
-    """How a change of configuration is tried and taken over."""
-
-    strategy: Strategy = Strategy.AUTO
-    canary_replicas: Annotated[int, Field(strict=True, ge=1, le=100)] = 1
-    """Pods of a trial; never more than there are replicas."""
-    minimum_requests: Annotated[int, Field(strict=True, ge=1, le=1_000_000)] = 30
-    """Requests that a trial must have served before it may be called good."""
-    ready_deadline_seconds: Annotated[int, Field(strict=True, ge=10, le=86_400)] = 600
-    """A trial that is not ready by then is abandoned."""
-    judge_deadline_seconds: Annotated[int, Field(strict=True, ge=10, le=604_800)] = 900
-    """A trial that cannot be judged by then is rolled back."""
-    watch_seconds: Annotated[int, Field(strict=True, ge=0, le=604_800)] = 120
-    """How long a promoted configuration is watched while it can still be rolled back."""
-    drain_seconds: Annotated[int, Field(strict=True, ge=1, le=86_400)] = 120
-    """The longest time that a pod which is to end may take to answer what it has accepted."""
 
 
 class Probes(ApiModel):
@@ -315,6 +327,16 @@ class Spec(ApiModel):
             "has(self.targetRef) || has(self.model.source)",
             "model.source is required unless targetRef is set",
             ".model.source",
+        ),
+        (
+            "!has(self.targetRef) || self.rollout.strategy != 'InPlace'",
+            "the pods of a targetRef are replaced by its own rollout, not by the strategy InPlace",
+            ".rollout.strategy",
+        ),
+        (
+            "!has(self.rollout.minAvailable) || self.replicas == 0 || self.rollout.minAvailable < self.replicas",
+            "rollout.minAvailable must be smaller than replicas: in place one pod goes before another comes",
+            ".rollout.minAvailable",
         ),
         *_excluded(
             "engine.image", "engine.imagePullPolicy", "engine.command", "engine.args", "engine.env", "resources", "pod"

@@ -24,7 +24,7 @@ from trimtab.api.v1alpha1.base import (
 )
 from trimtab.api.v1alpha1.knobs import EngineKnobs
 from trimtab.model.plan import Metric
-from trimtab.model.rollout import Phase, Source
+from trimtab.model.rollout import Phase, Source, Strategy
 from trimtab.model.verdict import Call
 
 ATTEMPTS_KEPT = 10
@@ -166,6 +166,12 @@ class RolloutStatus(StatusModel):
     paused_at: Instant | None = None
     plan_starts: Annotated[tuple[Instant, ...], Field(max_length=1000)] = ()
     """When Trimtab's own trials of the last day began, newest first."""
+    strategy: Strategy = Strategy.CANARY
+    """Of the present trial, or of the last one."""
+    strategy_because: Line = ""
+    """Why it was chosen."""
+    share: Count = 0
+    """The index of the step, among rollout.steps, that the candidate has or is about to have."""
 
 
 class AttemptStatus(StatusModel):

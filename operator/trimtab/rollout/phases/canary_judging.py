@@ -1,15 +1,17 @@
-"""CanaryJudging: the candidate serves its share. Good promotes, Bad rolls back, Unknown holds until its deadline."""
+"""CanaryJudging: the candidate serves its share. Good moves on, Bad rolls back, Unknown holds until its deadline."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
 from trimtab.model.reason import Reason
-from trimtab.model.rollout import Action, Announce, Decision, Phase, RolloutFacts, RolloutState
+from trimtab.model.rollout import Action, Announce, Decision, Phase, RolloutFacts, RolloutState, Strategy
 from trimtab.rollout.aborting import JUDGING_DEADLINES, JUDGING_MUST_ABORT
+from trimtab.rollout.capacity import owned_elsewhere
 from trimtab.rollout.checks import Abort, Hold, run
-from trimtab.rollout.deciding import JUDGING_MAY_ADVANCE
-from trimtab.rollout.phases import canary_starting
+from trimtab.rollout.deciding import JUDGING_MAY_ADVANCE, share_of
+from trimtab.rollout.strategies import way_of
+from trimtab.rollout.strategies.canary import next_share
 from trimtab.rollout.trial import Move, aborted, entered, finished
 
 
@@ -33,6 +35,12 @@ def advance(state: RolloutState, facts: RolloutFacts, now: float) -> Move:
         return Move(replace(state, holding=answer.message))
     words = state.verdict.message if state.verdict is not None else ""
     reason = state.verdict.reason if state.verdict is not None else Reason.PROMOTING
+    share = next_share(facts, state) if state.strategy is Strategy.CANARY else None
+    if share is not None:
+        # Where stable's replicas are not ours to write, it gives nothing until the promotion.
+        shifting = replace(state, share=share, moved=state.moved or not owned_elsewhere(facts))
+        said = f"Revision {candidate.revision} takes its next share, {share_of(facts, shifting)} %: {words}"
+        return Move(entered(shifting, Phase.SHIFTING, now), (Announce(Reason.SHIFTING, said),))
     evidence = facts.verdict.evidence if facts.verdict is not None else {}
     decision = Decision(outcome=Reason.PROMOTED, reason=reason, message=words, at=now, evidence=evidence)
     promoting = entered(replace(state, decision=decision, moved=True), Phase.PROMOTING, now)
@@ -40,4 +48,4 @@ def advance(state: RolloutState, facts: RolloutFacts, now: float) -> Move:
 
 
 def actions(state: RolloutState, facts: RolloutFacts, now: float) -> tuple[Action, ...]:
-    return canary_starting.actions(state, facts, now)
+    return way_of(state, facts).trying(state, facts, now)

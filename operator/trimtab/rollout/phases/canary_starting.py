@@ -1,4 +1,4 @@
-"""CanaryStarting: the candidate's pods start on top of the stable ones, which nothing here touches."""
+"""CanaryStarting: the candidate's first pods start, beside the stable ones or in the place of one of them."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ from dataclasses import replace
 from trimtab.model.reason import Reason
 from trimtab.model.rollout import Action, Announce, Phase, RolloutFacts, RolloutState
 from trimtab.rollout.aborting import STARTING_DEADLINES, STARTING_MUST_ABORT
-from trimtab.rollout.capacity import canary, canary_replicas, floor, still_needed, target
 from trimtab.rollout.checks import Abort, Hold, counted, run
 from trimtab.rollout.deciding import STARTING_MAY_ADVANCE
-from trimtab.rollout.level import ensure, serving
+from trimtab.rollout.strategies import way_of
 from trimtab.rollout.trial import Move, aborted, entered, finished
 
 
@@ -26,15 +25,11 @@ def advance(state: RolloutState, facts: RolloutFacts, now: float) -> Move:
         return aborted(state, answer, facts, now)
     if isinstance(answer, Hold):
         return Move(replace(state, holding=answer.message))
-    message = f"Revision {state.candidate.revision} serves with {counted(canary_replicas(facts), 'canary pod')}."
+    pods = counted(way_of(state, facts).candidates(facts, state), "canary pod")
+    message = f"Revision {state.candidate.revision} serves with {pods}."
     judging = entered(replace(state, served_at=now), Phase.CANARY_JUDGING, now)
     return Move(judging, (Announce(Reason.CANARY_JUDGING, message),))
 
 
 def actions(state: RolloutState, facts: RolloutFacts, now: float) -> tuple[Action, ...]:
-    if state.candidate is None:
-        return serving(state, facts)
-    # A revision that was left serving by an earlier trial may have more pods than a canary, and they may be needed.
-    found = canary(facts, state.candidate.revision)
-    needed = still_needed(target(facts, state), found, floor(facts, state))
-    return (*serving(state, facts), ensure(state.candidate, max(canary_replicas(facts), needed)))
+    return way_of(state, facts).trying(state, facts, now)

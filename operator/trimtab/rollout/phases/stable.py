@@ -5,18 +5,30 @@ from __future__ import annotations
 from dataclasses import replace
 
 from trimtab.model.reason import Reason
-from trimtab.model.rollout import Action, Announce, Phase, RolloutFacts, RolloutState, Source, Stable
-from trimtab.rollout.capacity import floor, target
-from trimtab.rollout.checks import Pass, counted, run
+from trimtab.model.rollout import (
+    Action,
+    Announce,
+    Phase,
+    RolloutFacts,
+    RolloutState,
+    ServeOnly,
+    Source,
+    Stable,
+    Strategy,
+)
+from trimtab.rollout.capacity import target, whole
+from trimtab.rollout.checks import Hold, Pass, counted, run
+from trimtab.rollout.choosing import choose
 from trimtab.rollout.deciding import MAY_START, next_wish
 from trimtab.rollout.level import serving
+from trimtab.rollout.memory import without_forgiven
 from trimtab.rollout.trial import Move, begun, entered
 
 
 def advance(state: RolloutState, facts: RolloutFacts, now: float) -> Move:
     if state.stable is None:
         return Move(entered(state, Phase.STARTING, now))
-    state = _adopted_spec(state, facts, now)
+    state = without_forgiven(_adopted_spec(state, facts, now), facts.retry)
     wish = next_wish(facts, state)
     answer = run(MAY_START, facts, state, now)
     if wish is None:
@@ -36,21 +48,30 @@ def advance(state: RolloutState, facts: RolloutFacts, now: float) -> Move:
             user_template=wish.template,
         )
         return Move(entered(state, Phase.STARTING, now), (said,))
-    return begun(state, wish, now)
+    chosen = choose(facts, state, wish)
+    if isinstance(chosen, Hold):
+        return Move(replace(state, holding=chosen.message, held_by=chosen.reason))
+    return begun(state, wish, chosen, now)
 
 
 def actions(state: RolloutState, facts: RolloutFacts, now: float) -> tuple[Action, ...]:
-    return serving(state, facts)
+    """While pods of the previous revision still end after a switch, they get no traffic."""
+    stable = state.stable
+    if stable is None or state.strategy is not Strategy.BLUE_GREEN or facts.policy.adopted:
+        return serving(state, facts)
+    others = any(found.pods for name, found in facts.revisions.items() if name != stable.revision)
+    carries = facts.revision(stable.revision).ready >= max(whole(facts, state), 1)
+    return (*((ServeOnly(stable.revision),) if others and carries else ()), *serving(state, facts))
 
 
 def _missing(state: RolloutState, facts: RolloutFacts) -> str:
     """A sentence when the service itself is not whole; empty when it is."""
-    ready, whole = target(facts, state).ready, floor(facts, state)
-    return f"{ready} of {counted(whole, 'stable pod')} ready." if ready < whole else ""
+    ready, wanted = target(facts, state).ready, whole(facts, state)
+    return f"{ready} of {counted(wanted, 'stable pod')} ready." if ready < wanted else ""
 
 
 def _nothing_serves(state: RolloutState, facts: RolloutFacts) -> bool:
-    return floor(facts, state) == 0 and target(facts, state).ready == 0
+    return whole(facts, state) == 0 and target(facts, state).ready == 0
 
 
 def _adopted_spec(state: RolloutState, facts: RolloutFacts, now: float) -> RolloutState:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from trimtab.model.reason import Reason
 from trimtab.model.rollout import Action, Announce, Phase, RolloutFacts, RolloutState, Stable
-from trimtab.rollout.capacity import floor, target
+from trimtab.rollout.capacity import target, whole
 from trimtab.rollout.checks import Pass, counted, run
 from trimtab.rollout.deciding import not_paused
 from trimtab.rollout.level import serving
@@ -37,21 +37,21 @@ def advance(state: RolloutState, facts: RolloutFacts, now: float) -> Move:
             user_template=wish.template,
         )
         said = (Announce(Reason.STARTING, f"Revision {wish.revision} is created as the spec asks for it."),)
-    ready, whole, settled = target(facts, state).ready, floor(facts, state), target(facts, state).settled
-    if ready >= whole and settled and (whole > 0 or not facts.policy.adopted):
+    ready, wanted, settled = target(facts, state).ready, whole(facts, state), target(facts, state).settled
+    if ready >= wanted and settled and (wanted > 0 or not facts.policy.adopted):
         stable = state.stable.revision if state.stable is not None else ""
         message = f"Revision {stable} serves with {counted(ready, 'ready pod')}."
         return Move(entered(state, Phase.STABLE, now), (*said, Announce(Reason.STABLE, message)))
-    return Move(replace(state, holding=_holding(facts, state, ready, whole)), said)
+    return Move(replace(state, holding=_holding(facts, state, ready, wanted)), said)
 
 
 def actions(state: RolloutState, facts: RolloutFacts, now: float) -> tuple[Action, ...]:
     return serving(state, facts)
 
 
-def _holding(facts: RolloutFacts, state: RolloutState, ready: int, whole: int) -> str:
+def _holding(facts: RolloutFacts, state: RolloutState, ready: int, wanted: int) -> str:
     found = target(facts, state)
-    message = f"{ready} of {counted(whole, 'pod')} of the first revision ready."
+    message = f"{ready} of {counted(wanted, 'pod')} of the first revision ready."
     for pod in found.pods:
         if pod.trouble is not None and not pod.terminating:
             words = f": {pod.trouble_message}" if pod.trouble_message else ""

@@ -1,4 +1,4 @@
-"""Watching: the promoted revision carries everything, the previous one is kept at no replicas and can be restored."""
+"""Watching: the promoted revision carries everything, the previous one is kept and can be restored."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from trimtab.model.rollout import Action, RolloutFacts, RolloutState
 from trimtab.rollout.aborting import WATCHING_MUST_ABORT
 from trimtab.rollout.checks import Abort, Hold, run
 from trimtab.rollout.deciding import WATCHING_MAY_ADVANCE
-from trimtab.rollout.level import ensure, serving
+from trimtab.rollout.strategies import way_of
 from trimtab.rollout.trial import Move, aborted, finished
 
 
@@ -28,6 +28,4 @@ def advance(state: RolloutState, facts: RolloutFacts, now: float) -> Move:
 
 
 def actions(state: RolloutState, facts: RolloutFacts, now: float) -> tuple[Action, ...]:
-    if facts.policy.adopted or state.previous is None:
-        return serving(state, facts)
-    return (*serving(state, facts), ensure(state.previous, 0))
+    return way_of(state, facts).watching(state, facts, now)

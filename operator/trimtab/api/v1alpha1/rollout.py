@@ -1,0 +1,62 @@
+"""`LLMDeployment.spec.rollout`: how a change of configuration is tried and taken over."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import Field
+
+from trimtab.api.v1alpha1.base import ApiModel, rules
+
+
+class Strategy(StrEnum):
+    AUTO = "Auto"
+    CANARY = "Canary"
+    BLUE_GREEN = "BlueGreen"
+    IN_PLACE = "InPlace"
+
+
+class Rollout(ApiModel):
+    """How a change of configuration is tried and taken over."""
+
+    model_config = rules(
+        (
+            "!has(self.steps) || "
+            "(self.steps.isSorted() && self.steps.all(s, self.steps.filter(t, t == s).size() == 1))",
+            "steps must rise",
+            ".steps",
+        ),
+        (
+            "!has(self.steps) || self.steps.size() == 0 || self.strategy in ['Auto', 'Canary']",
+            "steps belong to the strategies Canary and Auto",
+            ".steps",
+        ),
+        (
+            "!has(self.minAvailable) || self.strategy in ['Auto', 'InPlace']",
+            "minAvailable belongs to the strategies InPlace and Auto: the others keep all replicas",
+            ".minAvailable",
+        ),
+    )
+    strategy: Strategy = Strategy.AUTO
+    """Canary: a few pods beside the stable ones, then replicas move. BlueGreen: as many pods as serve, then all traffic
+    is switched. InPlace: one pod at a time gives its room to a new one. Auto: Canary where there is room for it, else
+    InPlace where the load allows it."""
+    steps: Annotated[tuple[Annotated[int, Field(strict=True, ge=1, le=99)], ...], Field(max_length=10)] | None = None
+    """Canary: shares of the replicas in per cent, rising; the candidate is judged at each before it takes over."""
+    step_seconds: Annotated[int, Field(strict=True, ge=0, le=604_800)] = 60
+    """The least time at each step."""
+    min_available: Annotated[int, Field(strict=True, ge=0, le=1000)] | None = None
+    """InPlace: the pods that must stay ready; all but one, and at least one, when it is absent."""
+    canary_replicas: Annotated[int, Field(strict=True, ge=1, le=100)] = 1
+    """Pods of a trial; never more than there are replicas."""
+    minimum_requests: Annotated[int, Field(strict=True, ge=1, le=1_000_000)] = 30
+    """Requests that a trial must have served before it may be called good."""
+    ready_deadline_seconds: Annotated[int, Field(strict=True, ge=10, le=86_400)] = 600
+    """A trial that is not ready by then is abandoned."""
+    judge_deadline_seconds: Annotated[int, Field(strict=True, ge=10, le=604_800)] = 900
+    """A trial that cannot be judged by then is rolled back."""
+    watch_seconds: Annotated[int, Field(strict=True, ge=0, le=604_800)] = 120
+    """How long a promoted configuration is watched while it can still be rolled back."""
+    drain_seconds: Annotated[int, Field(strict=True, ge=1, le=86_400)] = 120
+    """The longest time that a pod which is to end may take to answer what it has accepted."""
