@@ -13,7 +13,7 @@ from trimtab.plan.search.candidates import Bools, Candidates, Floats, Goal, Obse
 from trimtab.plan.search.residuals import informed
 
 # The probability that any canary of a run breaks a limit, at most; and what part of what is left of it one may take.
-RISK: Final = 0.05
+RISK: Final = 0.1
 SHARE: Final = 0.5
 # A canary that breaks a limit with less than this probability may always be tried.
 _NO_RISK: Final = 0.001
