@@ -17,7 +17,7 @@ from trimtab.plan.modelled.subject import KNOBS
 from trimtab.plan.modelled.weighed import Weighed
 from trimtab.plan.search import Goal
 from trimtab.plan.search.acquire import probability_kept
-from trimtab.plan.search.candidates import Bools
+from trimtab.plan.search.candidates import SAFE, Bools
 
 _ALIKE: Final = 0.02
 
@@ -43,7 +43,7 @@ def _too_risky(found: Choices, weighed: Weighed, goal: Goal, chosen: Chosen | No
     worst = max(goal.limits, key=lambda limit: float(known.metrics[limit.metric].mean[row]) - np.log(limit.value))
     value = float(known.metrics[worst.metric].median[row])
     numbers = f"{worst.metric} would be about {seconds(value)}, and {seconds(worst.value)} is wanted"
-    sure = f"the targets are kept with a probability of {percent(chance)}, and 90 % is asked for"
+    sure = f"the targets are kept with a probability of {percent(chance)}, and {percent(SAFE)} is asked for"
     yield Rejected(
         words.title(found.changes(row)), f"{_amount(goal, score[row] - score[found.now])}, but {numbers}: {sure}."
     )

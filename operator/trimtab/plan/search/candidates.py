@@ -16,7 +16,7 @@ Bools = NDArray[np.bool_]
 # Ninety per cent of a normal distribution lie within this many standard deviations.
 Z90: Final = 1.6448536269514722
 # A candidate is called safe when it keeps every limit with this probability.
-SAFE: Final = 0.9
+SAFE: Final = 0.95
 
 
 @dataclass(frozen=True, slots=True)
