@@ -169,9 +169,11 @@ class Proxy:
 
 def _a_huge_answer() -> bytes:
     series = json.dumps({"metric": {"pod": "x" * 1000}, "value": [0, "1"]})
-    return ('{"status":"success","data":{"resultType":"vector","result":[' + ",".join(
-        [series] * (_HUGE // len(series))
-    ) + "]}}").encode()
+    return (
+        '{"status":"success","data":{"resultType":"vector","result":['
+        + ",".join([series] * (_HUGE // len(series)))
+        + "]}}"
+    ).encode()
 
 
 def main() -> None:

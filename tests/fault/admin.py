@@ -22,7 +22,9 @@ class Admin:
     def close(self) -> None:
         self._transport.close()
 
-    def _send(self, method: str, path: str, body: Any = None, kind: str = "application/json", query: str = "") -> Object:
+    def _send(
+        self, method: str, path: str, body: Any = None, kind: str = "application/json", query: str = ""
+    ) -> Object:
         pairs = tuple(tuple(pair.split("=", 1)) for pair in query.split("&") if pair)
         return self._transport.send(
             Request(method=method, path=path, doing=f"{method} {path}", body=body, content_type=kind, query=pairs)  # type: ignore[arg-type]

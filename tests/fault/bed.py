@@ -12,24 +12,26 @@ watches would call it. After each cycle the controllers are waited for until not
 
 from __future__ import annotations
 
+import asyncio
 import time
 import uuid
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from tests.e2e.manifests import merged
 from tests.e2e.prometheus_proxy import Proxy
 from tests.fault.admin import NAMESPACES, Admin
+from tests.fault.api_proxy import ApiProxy
 from tests.fault.background import Background
 from tests.fault.clock import Ages, Clock
-from tests.fault.control_plane import ControlPlane
+from tests.fault.control_plane import ControlPlane, kubeconfig_for
 from tests.fault.kubelet import Kubelet
 from tests.fault.natures import Nature, sequences
 from tests.fault.samples import SCRAPE_SECONDS, Engine, write
-from tests.fault.tap import Crash, KilledError, Tap, Tapped
+from tests.fault.script import Script
+from tests.fault.tap import KilledError, Tap, Tapped
 from tests.testkit.client import free_port
 from trimtab.config import Settings
 from trimtab.kube.client import Kube
@@ -73,7 +75,7 @@ SPEC: Object = {
         "drainSeconds": 30,
     },
 }
-_SETTLED_SECONDS = 20.0  # of the wall, for controllers that have nothing to wait for
+_SETTLED_SECONDS = 180.0  # of the wall, for controllers that have nothing to wait for
 
 
 @dataclass
@@ -83,7 +85,6 @@ class Bed:
     plane: ControlPlane
     prometheus_url: str
     background: Background
-    api_kubeconfig: Path | None = None  # through a proxy; None: straight
     clock: Clock = field(default_factory=Clock)
     namespace: str = field(default_factory=lambda: f"fault-{uuid.uuid4().hex[:8]}")
     max_mode: str = "Apply"
@@ -91,6 +92,11 @@ class Bed:
     lowest_ready: int | None = None  # the fewest ready pods since `watch_capacity`
     readable: Callable[[str], bool] = lambda pod: True  # which pods Prometheus can scrape
     natures: Mapping[int, Nature] | None = None
+    script: Script | None = None  # of a proxy before the API server; None: there is none
+    requests_per_second: float = 4.0  # of each pod that becomes ready from now on
+    prefix: str = "vllm:"  # of the names of their metrics
+    skew: float = 0.0  # seconds by which Prometheus' clock is ahead of the operator's
+    patience: float = 20.0  # seconds of the wall for an answer of Prometheus
 
     async def __aenter__(self) -> Bed:
         self.admin = Admin(self.plane)
@@ -100,8 +106,15 @@ class Bed:
         if self.natures is not None:
             self.kubelet.natures = self.natures
         self.engines: dict[str, Engine] = {}
-        self.metrics_proxy = Proxy(self.prometheus_url, free_port(), host="127.0.0.1", at=self.clock)
+        port, host = free_port(), "127.0.0.1"
+        self.metrics_proxy = Proxy(self.prometheus_url, port, host=host, at=lambda: self.clock.now + self.skew)
         self.background.call(self.metrics_proxy.start())
+        self._api_proxy: ApiProxy | None = None
+        self._kubeconfig = self.plane.kubeconfig
+        if self.script is not None:
+            self._api_proxy = ApiProxy(self.plane, self.script)
+            self.background.call(self._api_proxy.start())
+            self._kubeconfig = kubeconfig_for(self._api_proxy.url, self.plane.file(f"{self.namespace}.kubeconfig"))
         self.key = Key(self.namespace, NAME)
         self.admin.create(NAMESPACES, {"metadata": {"name": self.namespace}})
         self._running: AsyncExitStack | None = None
@@ -113,6 +126,8 @@ class Bed:
         if self._running is not None:
             await self._running.aclose()
         self.background.call(self.metrics_proxy.stop())
+        if self._api_proxy is not None:
+            self.background.call(self._api_proxy.stop())
         self.admin.delete(NAMESPACES, "", self.namespace)
         self.admin.close()
 
@@ -125,9 +140,9 @@ class Bed:
         self._running = AsyncExitStack()
         address = f"http://127.0.0.1:{self.metrics_proxy.port}"
         settings = Settings(prometheus_url=address, scrape_interval=SCRAPE_SECONDS, max_mode=self.max_mode)
-        transport = ApiTransport(api_client(self.api_kubeconfig or self.plane.kubeconfig), read_timeout=3.0)
+        transport = ApiTransport(api_client(self._kubeconfig), read_timeout=20.0)
         kube = await self._running.enter_async_context(Kube(Tapped(self.tap, transport), guard=lambda: True))
-        limits = Limits(connect_timeout=0.5, read_timeout=1.0, deadline=2.0)
+        limits = Limits(connect_timeout=0.5, read_timeout=self.patience, deadline=2 * self.patience)
         prometheus = await self._running.enter_async_context(Prometheus(address, limits=limits))
         telemetry = Metrics()
         self.world = World(
@@ -144,6 +159,7 @@ class Bed:
 
     async def once(self) -> float | None:
         """One cycle, as a worker calls it: the seconds until the next one; a kill is followed by a restart."""
+        self.tap.cycle += 1
         try:
             wake = await cycle(self.key, self.world)
         except KilledError:
@@ -170,6 +186,15 @@ class Bed:
         if moved or len(self.tap.writes) != written or wake is None:
             wake = min(wake or 1.0, 1.0)
         self.pass_time(max(0.5, min(wake, self.kubelet.wake())))
+
+    async def quiet(self, cycles: int = 5) -> None:
+        """Intervals until so many of them in a row write nothing, as a mood takes three to be written."""
+        silent = 0
+        for _ in range(10 * cycles):
+            silent = 0 if await self.rest(1) else silent + 1
+            if silent == cycles:
+                return
+        raise AssertionError(f"it never stops writing: {self.told()}")
 
     async def rest(self, cycles: int = 5) -> list[str]:
         """So many more intervals; what is written meanwhile, but for events."""
@@ -216,7 +241,9 @@ class Bed:
             for pod, nature in self.kubelet.ready.items():
                 engine = self.engines.get(pod)
                 if engine is None:
-                    engine = self.engines[pod] = Engine(self.namespace, pod, nature)
+                    rate = self.requests_per_second
+                    engine = Engine(self.namespace, pod, nature, requests_per_second=rate, prefix=self.prefix)
+                    self.engines[pod] = engine
                 else:
                     engine.nature = nature
                     engine.serve(SCRAPE_SECONDS)
@@ -232,9 +259,7 @@ class Bed:
         """The resource, and cycles until it is stable and measured."""
         self.apply(**changes)
         await self.run(lambda: self.phase() == "Stable", what="the first revision serves")
-        for _ in range(5):
-            await self.step()
-            self.pass_time(15.0)
+        await self.rest(3)
 
     def apply(self, **changes: Any) -> None:
         """Creates the resource with `SPEC` and `changes`."""
@@ -248,6 +273,10 @@ class Bed:
     def sequences(self, number: int) -> None:
         """The spec asks for so many running sequences."""
         self.edit({"engine": {"config": {"maxNumSeqs": number}}})
+
+    async def metrics(self, mode: str) -> None:
+        """What happens to queries from now on; see `tests.e2e.prometheus_proxy`."""
+        await asyncio.to_thread(self.background.call, self.metrics_proxy.switch(mode))
 
     def annotate(self, **annotations: str | None) -> None:
         names = {f"trimtab.dev/{name}": value for name, value in annotations.items()}
@@ -314,8 +343,3 @@ def _shown(deployments: list[Object], pods: list[Object]) -> str:
         [(item["metadata"]["name"], item["spec"].get("replicas"), item.get("status")) for item in deployments]
         + [(pod["metadata"]["name"], pod["metadata"].get("deletionTimestamp")) for pod in pods]
     )[:2000]
-
-
-def crashes(writes: int) -> list[Crash]:
-    """A crash before and after each of so many writes."""
-    return [Crash(number, after) for number in range(1, writes + 1) for after in (False, True)]

@@ -89,7 +89,8 @@ def _running(pod: Object, *, ready: bool, since: float) -> Object:
     return {
         "phase": "Running",
         "conditions": [
-            {"type": kind, "status": word, "lastTransitionTime": rfc3339(since)} for kind in ("Ready", "ContainersReady")
+            {"type": kind, "status": word, "lastTransitionTime": rfc3339(since)}
+            for kind in ("Ready", "ContainersReady")
         ],
         "containerStatuses": [_container(pod, {"running": {"startedAt": rfc3339(since)}}, ready=ready)],
     }

@@ -7,10 +7,11 @@ list of series, each with labels and one sample. The snappy block holds literals
 
 from __future__ import annotations
 
+import functools
 import struct
 import urllib.request
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from tests.fault.natures import Nature
 
@@ -34,7 +35,6 @@ class Engine:
     requests_per_second: float = 4.0
     prefix: str = "vllm:"
     requests: float = 0.0
-    _encoded: dict[Labels, bytes] = field(default_factory=dict)
 
     def serve(self, seconds: float) -> None:
         """Requests are answered."""
@@ -100,15 +100,13 @@ def write(url: str, samples: Iterable[tuple[Labels, float, float]]) -> None:
         answer.read()
 
 
-_LABELS: dict[Labels, bytes] = {}
+@functools.lru_cache(20_000)
+def _labels(labels: Labels) -> bytes:
+    return b"".join(_field(1, _field(1, name.encode()) + _field(2, text.encode())) for name, text in labels)
 
 
 def _series(labels: Labels, value: float, at: float) -> bytes:
-    named = _LABELS.get(labels)
-    if named is None:
-        named = b"".join(_field(1, _field(1, name.encode()) + _field(2, text.encode())) for name, text in labels)
-        _LABELS[labels] = named
-    return named + _field(2, b"\x09" + struct.pack("<d", value) + b"\x10" + _varint(int(at * 1000)))
+    return _labels(labels) + _field(2, b"\x09" + struct.pack("<d", value) + b"\x10" + _varint(int(at * 1000)))
 
 
 def _field(number: int, content: bytes) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import Enum
@@ -61,7 +62,8 @@ class Call:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """The calls that it fits, without the first `skip` of them, then `times` of them, meet `fault`.
+    """The calls that it fits, without the first `skip` of them, then `times` of them, meet `fault`; with `every` 2
+    each second of these.
 
     An empty field fits everything; `verb` may be "write" or "read".
     """
@@ -74,6 +76,7 @@ class Rule:
     namespace: str = ""
     skip: int = 0
     times: int = 1
+    every: int = 1
 
     def fits(self, call: Call) -> bool:
         verbs = {"": True, "write": call.is_write, "read": call.verb in ("get", "list")}
@@ -93,6 +96,7 @@ class Script:
     rules: list[Rule] = field(default_factory=list)
     met: list[tuple[Call, Kind]] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)
+    times: list[float] = field(default_factory=list)  # of the calls, monotonic
     _seen: dict[int, int] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -105,15 +109,22 @@ class Script:
         """No more faults."""
         self.play(())
 
+    def writes(self) -> list[tuple[float, Call]]:
+        """When which writes came, but for those of a Lease."""
+        with self._lock:
+            both = list(zip(self.times, self.calls, strict=True))
+        return [(at, call) for at, call in both if call.is_write and call.resource != "leases"]
+
     def fault_of(self, call: Call) -> Fault | None:
         """What this call meets; it is counted."""
         with self._lock:
             self.calls.append(call)
+            self.times.append(time.monotonic())
             for place, rule in enumerate(self.rules):
                 if not rule.fits(call):
                     continue
                 seen = self._seen[place] = self._seen.get(place, 0) + 1
-                if rule.skip < seen <= rule.skip + rule.times:
+                if rule.skip < seen <= rule.skip + rule.times and (seen - rule.skip - 1) % rule.every == 0:
                     self.met.append((call, rule.fault.kind))
                     return rule.fault
             return None

@@ -36,6 +36,8 @@ class Tap:
 
     ages: Ages
     writes: list[Call] = field(default_factory=list)
+    cycles: list[int] = field(default_factory=list)  # in which cycle each write was made
+    cycle: int = 0
     crash: Crash | None = None
     crashed: bool = False
     before: Callable[[int], None] = lambda number: None  # somebody else acts just before write `number` is sent
@@ -44,7 +46,7 @@ class Tap:
 
     def begin(self, crash: Crash | None = None) -> None:
         """Writes are counted from here; `crash` is due once."""
-        self.writes, self.crash, self.crashed = [], crash, False
+        self.writes, self.cycles, self.crash, self.crashed = [], [], crash, False
 
     def send(self, transport: Transport, request: Request) -> dict[str, Any]:
         call = call_of(request.method, request.path + "?" + "&".join("=".join(pair) for pair in request.query),
@@ -56,6 +58,7 @@ class Tap:
                 crash = None
             else:
                 self.writes.append(call)
+                self.cycles.append(self.cycle)
                 crash = self.crash if self.crash is not None and self.crash.write == len(self.writes) else None
             if crash is not None:
                 self.crash, self.crashed, self._dead = None, True, transport
