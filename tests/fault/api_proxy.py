@@ -97,9 +97,9 @@ class ApiProxy:
 
     async def _watch(self, request: web.Request, fault: Fault | None) -> web.StreamResponse:
         if fault is not None and fault.kind not in _WATCHES:
-            answer = await self._instead(request, call_of("GET", request.path_qs), fault)
-            if answer is not None:
-                return answer
+            instead = await self._instead(request, call_of("GET", request.path_qs), fault)
+            if instead is not None:
+                return instead
             fault = None
         response = web.StreamResponse(headers={"Content-Type": "application/json"})
         await response.prepare(request)

@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -23,7 +23,7 @@ from tests.fault.bed import NAME, SPEC
 from tests.fault.clock import Ages, Clock
 from tests.fault.control_plane import ControlPlane, kubeconfig_for
 from tests.fault.kubelet import Kubelet
-from tests.fault.natures import NATURES, Nature, sequences
+from tests.fault.natures import GOOD, NATURES, sequences
 from tests.fault.programs import Programs
 from tests.fault.samples import Engine, write
 from tests.fault.script import Call, Script
@@ -120,11 +120,9 @@ class RealTime:
         self.admin = Admin(plane)
         self._life_admin = Admin(plane)  # a connection is not shared between threads
         clock = Wall()
-        natures: Mapping[int, Nature] = {
-            number: replace(nature, start_seconds=1.0) for number, nature in NATURES.items()
-        }
-        default = {number: replace(natures[1]) for number in (8, 12)}
-        self.kubelet = Kubelet(clock, Ages(clock), self._life_admin.set_pod_status, {**natures, **default})
+        known = {**NATURES, 8: GOOD, 12: GOOD}
+        quick = {number: replace(nature, start_seconds=1.0) for number, nature in known.items()}
+        self.kubelet = Kubelet(clock, Ages(clock), self._life_admin.set_pod_status, quick)
         self.processes: list[Process] = []
         self.lowest_ready: int | None = None
         self._engines: dict[str, Engine] = {}

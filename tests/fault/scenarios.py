@@ -1,4 +1,4 @@
-"""What a user and a cluster do to one LLMDeployment, as data, and what must come of it however often it is disturbed."""
+"""What a user does to one LLMDeployment, as data, and the state that must come of it, whatever disturbs it."""
 
 from __future__ import annotations
 
@@ -137,21 +137,21 @@ def final_state(bed: Bed) -> Object:
             (attempt["revision"], attempt["outcome"], attempt["reason"], attempt["source"])
             for attempt in status.get("attempts") or ()
         ],
-        "conditions": sorted(
-            (item["type"], item["status"], item["reason"]) for item in status.get("conditions") or ()
-        ),
+        "conditions": sorted((item["type"], item["status"], item["reason"]) for item in status.get("conditions") or ()),
         "deployments": sorted(
             (item["metadata"]["name"], item["spec"]["replicas"], str(_args(item)))
             for item in bed.admin.list(DEPLOYMENTS, bed.namespace)
         ),
         "serving": bed.serving(),
         "services": sorted(item["metadata"]["name"] for item in bed.admin.list(SERVICES, bed.namespace)),
-        "plans": sorted(
-            (str([change for step in item["spec"]["optimizations"] for change in step["changes"] if change.get("knob")]),
-             str((item.get("status") or {}).get("phase")))
-            for item in bed.admin.list(OPTIMIZATION_PLANS, bed.namespace)
-        ),
-    }  # fmt: skip
+        "plans": sorted(_changed(item) for item in bed.admin.list(OPTIMIZATION_PLANS, bed.namespace)),
+    }
+
+
+def _changed(plan: Object) -> str:
+    steps = plan["spec"]["optimizations"]
+    changes = [(change["knob"], change.get("to")) for step in steps for change in step["changes"]]
+    return f"{changes}: {(plan.get('status') or {}).get('phase')}"
 
 
 def _args(deployment: Object) -> Any:

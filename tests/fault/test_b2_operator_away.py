@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.cluster.fixtures import REPOSITORY
 from tests.fault import control_plane
 from tests.fault.admin import NAMESPACES
 from tests.fault.background import Background
@@ -162,7 +163,7 @@ def _owners_of_replicas(bed: Bed) -> list[str]:
 
 @pytest.mark.slow
 async def test_b2_12_metrics_about_the_threshold_for_an_hour_lead_to_a_bounded_number_of_trials(bed: Bed) -> None:
-    """TTFT swings about its objective every 75 s, with a queue that comes and goes; every trial seems to help or not."""
+    """TTFT and the queue swing every 75 s, so that a plan comes and goes, and any trial seems to help or to harm."""
     await bed.create(
         engine={"config": {"maxNumSeqs": 2}},
         tuning={"mode": "Apply", "attemptsPerDay": 3, "cooldownSeconds": 120},
@@ -218,7 +219,7 @@ async def test_b2_13_definitions_that_are_removed_and_applied_again_begin_anew(
             await begun(bed, 8, "CanaryJudging")
             own.kubectl("delete", "crd", "llmdeployments.trimtab.dev", "--wait=true")
             await bed.rest(2)
-            own.kubectl("apply", "--server-side", f"--filename={control_plane.REPOSITORY / 'crds'}")
+            own.kubectl("apply", "--server-side", f"--filename={REPOSITORY / 'crds'}")
             own.kubectl("wait", "--for=condition=Established", "--timeout=60s", "crd/llmdeployments.trimtab.dev")
             await bed.create()
             await bed.quiet()

@@ -1,4 +1,4 @@
-"""B2.1, B2.3, B2.4, B2.7 with the real process: SIGKILL, credentials that are refused, watches that lie, two operators."""
+"""The real process: SIGKILL (B2.1), refused credentials (B2.3), watches that lie (B2.4), two operators (B2.7)."""
 
 from __future__ import annotations
 
