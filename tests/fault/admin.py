@@ -25,6 +25,8 @@ class Admin:
     def _send(
         self, method: str, path: str, body: Any = None, kind: str = "application/json", query: str = ""
     ) -> Object:
+        if method in ("POST", "PATCH"):
+            query = "fieldManager=somebody"  # else the operator's own name would be taken, from its client's header
         pairs = tuple(tuple(pair.split("=", 1)) for pair in query.split("&") if pair)
         return self._transport.send(
             Request(method=method, path=path, doing=f"{method} {path}", body=body, content_type=kind, query=pairs)  # type: ignore[arg-type]

@@ -81,10 +81,11 @@ async def test_b2_06_a_resource_deleted_while_the_operator_is_down_leaves_nothin
 async def test_b2_06_a_trial_that_was_half_way_is_ended_after_ten_minutes_without_an_operator(
     bed: Bed, phase: str
 ) -> None:
+    """A deadline that is over by then ends a trial, but a good configuration is not remembered as bad for it."""
     await begun(bed, 8, phase)
     await away(bed, 600)
-    await bed.run(bed.ended)
-    assert bed.attempts() == [("Promoted", "WithinSLO")]
+    await bed.run(lambda: bed.ended() and bed.attempts()[0] == ("Promoted", "WithinSLO"))
+    assert not bed.status()["rollout"].get("bad")
     assert bed.serving() == {8: 2}
     assert (bed.lowest_ready or 0) >= 2
 

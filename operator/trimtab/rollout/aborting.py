@@ -117,7 +117,10 @@ def promotion_is_stuck(facts: RolloutFacts, state: RolloutState, now: float) -> 
             return Abort(Reason.CANARY_NOT_READY, f"Pod {pod.name} was not ready {limit:.0f} s after it was created.")
     whole = limit * (floor(facts, state) + 1)
     if now - state.since >= whole:
-        return Abort(Reason.CANARY_NOT_READY, f"The promotion was not complete after {whole:.0f} s.")
+        # With every pod ready the promotion waited for something else, e.g. for an operator that was away.
+        waits = _waiting(trial_pods(facts, state))
+        reason = Reason.CANARY_NOT_READY if waits else Reason.DEADLINE_EXCEEDED
+        return Abort(reason, f"The promotion was not complete after {whole:.0f} s.")
     return PASS
 
 
