@@ -158,10 +158,15 @@ def _args(deployment: Object) -> Any:
     return deployment["spec"]["template"]["spec"]["containers"][0].get("args")
 
 
-def in_beds(make: Callable[[], Bed], plays: Sequence[Callable[[Bed], Any]]) -> list[Any]:
-    """The results of coroutine functions, each in a bed of its own, several at the same time; errors as values."""
+Play = Callable[[Bed], Any]  # a coroutine function
 
-    def one(what: Callable[[Bed], Any]) -> Any:
+
+def in_beds(plays: Sequence[tuple[Callable[[], Bed], Play]]) -> list[Any]:
+    """The result of each play in a bed of its own, several at the same time; errors as values."""
+
+    def one(pair: tuple[Callable[[], Bed], Play]) -> Any:
+        make, what = pair
+
         async def whole() -> Any:
             async with make() as bed:
                 return await what(bed)

@@ -46,20 +46,19 @@ def outcomes(
 ) -> dict[str, object]:
     """What is wrong by rule: nothing, when each ends as it ends without a fault and with as much capacity."""
 
-    def bed(rule: Rule | None) -> object:
-        make = partial(Bed, plane, prometheus_url, background, script=Script([rule] if rule else []))
-        (found,) = in_beds(make, [lambda bed: play(bed, scenario)])
-        return found
-
-    calm = bed(None)
+    script = {"": Script(), **{name: Script([rule]) for name, rule in rules.items()}}
+    make = partial(Bed, plane, prometheus_url, background)
+    found = in_beds([(partial(make, script=one), partial(play, scenario=scenario)) for one in script.values()])
+    calm = found[0]
     assert isinstance(calm, Outcome), calm
     wrong: dict[str, object] = {}
-    for name, rule in rules.items():
-        found = bed(rule)
-        if not isinstance(found, Outcome):
-            wrong[name] = found
-        elif found.state != calm.state or found.lowest_ready < calm.lowest_ready:
-            wrong[name] = {key: value for key, value in found.state.items() if calm.state[key] != value}
+    for (name, one), outcome in zip(script.items(), found, strict=True):
+        if not isinstance(outcome, Outcome):
+            wrong[name] = outcome
+        elif outcome.state != calm.state or outcome.lowest_ready < calm.lowest_ready:
+            wrong[name] = {key: value for key, value in outcome.state.items() if calm.state[key] != value}
+        elif name and not one.met:
+            wrong[name] = "no call met the fault"
     return wrong
 
 

@@ -11,7 +11,7 @@ moves within a cycle. So each write has a crash before it, and the last one of e
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 
 import pytest
@@ -30,11 +30,11 @@ def test_b2_01_a_crash_at_any_write_leads_to_the_same_final_state(
     scenario: Scenario, plane: ControlPlane, prometheus_url: str, background: Background
 ) -> None:
     make = partial(Bed, plane, prometheus_url, background, natures=scenario.natures)
-    (undisturbed,) = in_beds(make, [lambda bed: play(bed, scenario)])
+    (undisturbed,) = in_beds([(make, partial(play, scenario=scenario))])
     assert isinstance(undisturbed, Outcome), undisturbed
     due = _crashes(undisturbed.cycles)
     assert len(due) > len(undisturbed.writes) >= 9, "every write has a crash"
-    outcomes = in_beds(make, [_with(scenario, crash) for crash in due])
+    outcomes = in_beds([(make, partial(play, scenario=scenario, crash=crash)) for crash in due])
     wrong = {
         f"{crash} ({undisturbed.writes[crash.write - 1]})": said
         for crash, outcome in zip(due, outcomes, strict=True)
@@ -51,10 +51,6 @@ def _crashes(cycles: Sequence[int]) -> list[Crash]:
         if number == len(cycles) or cycles[number] != cycle:
             due.append(Crash(number, after=True))
     return due
-
-
-def _with(scenario: Scenario, crash: Crash) -> Callable[[Bed], object]:
-    return lambda bed: play(bed, scenario, crash)
 
 
 def _difference(undisturbed: Outcome, outcome: object) -> str:

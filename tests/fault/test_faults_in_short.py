@@ -21,9 +21,9 @@ def test_crashes_and_lost_answers_lead_to_the_same_final_state(
 ) -> None:
     make = partial(Bed, plane, prometheus_url, background)
     crashes = [None, Crash(1, after=True), Crash(3, after=False), Crash(7, after=True)]
-    calm, *crashed = in_beds(make, [partial(play, scenario=ABANDON, crash=crash) for crash in crashes])
+    calm, *crashed = in_beds([(make, partial(play, scenario=ABANDON, crash=crash)) for crash in crashes])
     losing = Script([Rule(fault=Fault(kind=Kind.LOSE), verb="write", every=2, times=FOREVER)])
-    (lost,) = in_beds(partial(make, script=losing), [partial(play, scenario=ABANDON)])
+    (lost,) = in_beds([(partial(make, script=losing), partial(play, scenario=ABANDON))])
     for outcome in (calm, *crashed, lost):
         assert isinstance(outcome, Outcome), outcome
         assert outcome.state == calm.state
