@@ -70,7 +70,7 @@ SPEC: Object = {
     "rollout": {
         "minimumRequests": 20,
         "readyDeadlineSeconds": 120,
-        "judgeDeadlineSeconds": 900,
+        "judgeDeadlineSeconds": 1800,
         "watchSeconds": 60,
         "drainSeconds": 30,
     },
@@ -93,9 +93,9 @@ class Bed:
     readable: Callable[[str], bool] = lambda pod: True  # which pods Prometheus can scrape
     natures: Mapping[int, Nature] | None = None
     script: Script | None = None  # of a proxy before the API server; None: there is none
-    requests_per_second: float = 4.0  # of each pod that becomes ready from now on
+    requests_per_second: float = 20.0  # of each pod that becomes ready from now on
     prefix: str = "vllm:"  # of the names of their metrics
-    skew: float = 0.0  # seconds by which Prometheus' clock is ahead of the operator's
+    skew: float = 0.0  # seconds by which Prometheus' clock, and all that it scrapes, is ahead of the operator's
     patience: float = 20.0  # seconds of the wall for an answer of Prometheus
 
     async def __aenter__(self) -> Bed:
@@ -248,7 +248,7 @@ class Bed:
                     engine.nature = nature
                     engine.serve(SCRAPE_SECONDS)
                 if self.readable(pod):
-                    samples += [(labels, value, self._scraped) for labels, value in engine.series()]
+                    samples += [(labels, value, self._scraped + self.skew) for labels, value in engine.series()]
         self.clock.now = target
         if samples:
             write(self.prometheus_url, samples)

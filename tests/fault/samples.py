@@ -32,7 +32,7 @@ class Engine:
     namespace: str
     pod: str
     nature: Nature
-    requests_per_second: float = 4.0
+    requests_per_second: float = 20.0
     prefix: str = "vllm:"
     requests: float = 0.0
 

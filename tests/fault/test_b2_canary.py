@@ -47,7 +47,7 @@ async def begun(bed: Bed, number: int, phase: str) -> None:
 async def test_b2_09_a_canary_that_cannot_serve_is_taken_away_and_stable_untouched(
     bed: Bed, number: int, outcome: str, reason: str
 ) -> None:
-    await bed.create(rollout={"minimumRequests": 2000})  # none is promoted before it could die
+    await bed.create(rollout={"minimumRequests": 100_000})  # none is promoted before it could die
     bed.watch_capacity()
     bed.sequences(number)
     await bed.run(bed.ended)
