@@ -17,7 +17,7 @@ class Admin:
     """One connection as the administrator."""
 
     def __init__(self, plane: ControlPlane) -> None:
-        self._transport = ApiTransport(api_client(plane.kubeconfig))
+        self._transport = ApiTransport(api_client(plane.kubeconfig), connect_timeout=60.0, read_timeout=180.0)
 
     def close(self) -> None:
         self._transport.close()

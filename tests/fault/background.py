@@ -18,7 +18,7 @@ class Background:
         self._thread = threading.Thread(target=self.loop.run_forever, daemon=True, name="fault-proxies")
         self._thread.start()
 
-    def call(self, what: Coroutine[Any, Any, T], seconds: float = 30.0) -> T:
+    def call(self, what: Coroutine[Any, Any, T], seconds: float = 180.0) -> T:
         return asyncio.run_coroutine_threadsafe(what, self.loop).result(seconds)
 
     def close(self) -> None:

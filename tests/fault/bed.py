@@ -75,7 +75,7 @@ SPEC: Object = {
         "drainSeconds": 30,
     },
 }
-_SETTLED_SECONDS = 180.0  # of the wall, for controllers that have nothing to wait for
+_SETTLED_SECONDS = 600.0  # of the wall, for controllers that have nothing to wait for
 
 
 @dataclass
@@ -140,7 +140,7 @@ class Bed:
         self._running = AsyncExitStack()
         address = f"http://127.0.0.1:{self.metrics_proxy.port}"
         settings = Settings(prometheus_url=address, scrape_interval=SCRAPE_SECONDS, max_mode=self.max_mode)
-        transport = ApiTransport(api_client(self._kubeconfig), read_timeout=20.0)
+        transport = ApiTransport(api_client(self._kubeconfig), connect_timeout=30.0, read_timeout=90.0)
         kube = await self._running.enter_async_context(Kube(Tapped(self.tap, transport), guard=lambda: True))
         limits = Limits(connect_timeout=0.5, read_timeout=self.patience, deadline=2 * self.patience)
         prometheus = await self._running.enter_async_context(Prometheus(address, limits=limits))
