@@ -33,12 +33,12 @@ test-unit: ## Unit, property and golden tests: no cluster, no engine.
 	$(PYTEST) -n 2 --dist worksteal -m "not cluster and not vllm and not teardown" --cov --cov-report=term:skip-covered --cov-fail-under=80
 
 test-cluster: ## The resources and the clients against the real API server.
-	$(PYTEST) -m "cluster and not vllm and not teardown" --ignore=tests/e2e
+	$(PYTEST) -m "cluster and not vllm and not teardown and not faults" --ignore=tests/e2e
 
 test-e2e: ## The operator end to end on the local cluster, with emulated engines.
 	$(PYTEST) -m "cluster and not vllm and not teardown and not faults" tests/e2e
 
-test-faults: ## The operator is killed in every phase, end to end.
+test-faults: ## The operator, the API server, Prometheus and pods fail at every moment (docs/faults.md), about 25 minutes.
 	$(PYTEST) -m "faults"
 
 test-vllm: ## Real vLLM: the emulator's contract, the engine's programs, one end-to-end run.

@@ -118,7 +118,10 @@ def promotion_is_stuck(facts: RolloutFacts, state: RolloutState, now: float) -> 
             return Abort(Reason.CANARY_NOT_READY, f"Pod {pod.name} was not ready {limit:.0f} s after it was created.")
     longest = limit * (whole(facts, state) + 1)
     if now - state.since >= longest:
-        return Abort(Reason.CANARY_NOT_READY, f"The move was not complete after {longest:.0f} s.")
+        # With every pod ready the promotion waited for something else, e.g. for an operator that was away.
+        waits = _waiting(trial_pods(facts, state))
+        reason = Reason.CANARY_NOT_READY if waits else Reason.DEADLINE_EXCEEDED
+        return Abort(reason, f"The move was not complete after {longest:.0f} s.")
     return PASS
 
 

@@ -503,3 +503,16 @@ def test_outputs_that_cannot_be_compared_until_the_deadline_are_a_rollback_that_
     assert attempt.reason is Reason.DEADLINE_EXCEEDED
     assert "cannot be reached" in attempt.message
     assert driver.world.state.bad == ()
+
+
+def test_a_promotion_that_waited_for_its_operator_is_tried_again_and_not_remembered_as_bad() -> None:
+    driver = stable_driver()
+    driver.world.user = wish(2)
+    driver.until_phase(Phase.PROMOTING)
+    driver.once(3600.0)
+    assert driver.world.state.phase is Phase.ROLLING_BACK
+    driver.until(lambda world: len(world.state.attempts) == 2)
+    outcomes = [(attempt.outcome, attempt.reason) for attempt in driver.world.state.attempts]
+    assert outcomes == [(Reason.PROMOTED, Reason.WITHIN_SLO), (Reason.ROLLED_BACK, Reason.DEADLINE_EXCEEDED)]
+    assert driver.world.state.bad == ()
+    assert driver.least_ready >= 2
