@@ -1,0 +1,4 @@
+"""vLLM, served by vLLM's own server, with a scheduler whose limits change while it serves.
+
+Only `scheduler` imports vLLM.
+"""
