@@ -62,9 +62,10 @@ def _queue_has_room(load: Load, limits: Limits) -> Refusal | None:
     room_to_run = load.inside < limits.max_running_requests and queued == 0
     if most is None or room_to_run or queued < most:
         return None
+    count = "1 request waits" if queued == 1 else f"{queued} requests wait"
     return Refusal(
         why=Why.QUEUE_FULL,
-        message=f"The queue is full: {queued} requests wait, and {most} may.",
+        message=f"The queue is full: {count}, and {most} may.",
         retry_after_seconds=_retry_after(load.seconds_per_completion),
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trimtab_engine.admission.decide import LONGEST_RETRY_SECONDS, Load, Why, admit, waiting
@@ -29,6 +29,7 @@ def test_a_full_queue_refuses(inside: int, comes_in: bool) -> None:
     if refusal is not None:
         assert refusal.why is Why.QUEUE_FULL
         assert refusal.message == f"The queue is full: {inside - 4} requests wait, and 2 may."
+        assert refusal.retry_after_seconds == 1
 
 
 def test_a_queue_of_none_lets_in_what_runs_at_once() -> None:
@@ -62,6 +63,7 @@ def test_an_unknown_speed_refuses_nobody() -> None:
     assert admit(Load(inside=1000, running=4), WAIT) is None
 
 
+@settings(deadline=None)
 @given(st.integers(0, 10_000), st.integers(0, 100), st.integers(0, 10_000), st.none() | st.floats(0, 1e6))
 def test_the_time_to_come_back_is_a_small_whole_number(
     inside: int, running: int, queued: int, speed: float | None
