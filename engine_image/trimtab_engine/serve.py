@@ -1,22 +1,20 @@
-"""`trimtab-engine serve`: vLLM's own server with live limits, admission, time-outs and health around it."""
+"""`trimtab-engine serve`: the first engine that can, with live limits, admission, time-outs and health around it."""
 
 from __future__ import annotations
 
 import argparse
 import os
 import shutil
-import signal
-import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from trimtab_engine.config.load import ConfigError, fields, load, variable
 from trimtab_engine.config.model import Config
-from trimtab_engine.engines.vllm.command import command
+from trimtab_engine.server.chain import Runner
+from trimtab_engine.server.log import log_to_stderr
 from trimtab_engine.shared.folder import START, VARIABLE, replace_json
 
 
@@ -32,6 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ConfigError as error:
         print("The configuration cannot be used:", *str(error).splitlines(), sep="\n  ", file=sys.stderr)
         return 2
+    log_to_stderr()
     return run(config)
 
 
@@ -40,7 +39,7 @@ def run(config: Config) -> int:
     folder = Path(tempfile.mkdtemp(prefix="trimtab-engine-"))
     try:
         replace_json(folder / START, config.model_dump(mode="json"))
-        return _run(command(config), {**os.environ, VARIABLE: str(folder)})
+        return Runner(config, folder, {**os.environ, VARIABLE: str(folder)}).run()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -89,16 +88,3 @@ def _config(args: argparse.Namespace, engine_arguments: Sequence[str], environme
         "engines.vllm.arguments": tuple(engine_arguments) or None,
     }
     return load(text, environment, {way: value for way, value in flags.items() if value is not None})
-
-
-def _run(words: Sequence[str], environment: Mapping[str, str]) -> int:
-    """Runs the engine as a child that gets our signals, as a container's first process should."""
-    process = subprocess.Popen(words, env=environment)
-
-    def forward(number: int, _frame: FrameType | None) -> None:
-        process.send_signal(number)
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, forward)
-    code = process.wait()
-    return code if code >= 0 else 128 - code

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import signal
 import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
@@ -53,7 +55,8 @@ class Served:
 
     def metric(self, name: str) -> float:
         """The sum of a metric's samples."""
-        lines = [line for line in self.server.get("/metrics").splitlines() if line.startswith((name + " ", name + "{"))]
+        starts = (name + " ",) if name.endswith("}") else (name + " ", name + "{")
+        lines = [line for line in self.server.get("/metrics").splitlines() if line.startswith(starts)]
         assert lines, name
         return sum(float(line.rpartition(" ")[2]) for line in lines)
 
@@ -203,8 +206,28 @@ def test_the_probe_and_vllms_own_endpoints_work_behind_the_gate(served: Served) 
     assert '"data"' in served.server.get("/v1/models")
 
 
-def test_sigterm_ends_the_server_after_its_last_request(served: Served) -> None:
-    """The last test: the server has gone afterwards."""
+async def test_when_vllm_dies_the_next_engine_answers_and_health_says_why(served: Served) -> None:
     server = served.server
-    server.process.terminate()
-    assert server.process.wait(60) == 0
+    (vllm,) = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children").read_text().split()
+    os.kill(int(vllm), signal.SIGKILL)
+
+    def answers() -> bool:
+        try:
+            return bool(json.loads(server.get("/health"))["engine"] == "pytorch")
+        except OSError:
+            return False
+
+    await until(answers)
+    health = json.loads(server.get("/health"))
+    assert health["status"] == "degraded"
+    assert health["reasons"]["fallback_engine"] == "vllm ended by signal 9 while it served."
+    assert served.metric('trimtab_engine_degraded{reason="fallback_engine"}') == 1
+    answer = server.post("/v1/completions", {"prompt": "Once", "max_tokens": 4, "ignore_eos": True})
+    assert answer["usage"]["completion_tokens"] == 4
+    await settle(served, 4)
+
+
+def test_sigterm_ends_the_server(served: Served) -> None:
+    """The last test: the server has gone afterwards."""
+    served.server.process.terminate()
+    assert served.server.process.wait(60) == 0

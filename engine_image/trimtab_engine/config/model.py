@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 # Flags of `vllm serve` that fields of this configuration set.
 RESERVED = {
@@ -62,10 +62,45 @@ class VllmConfig(_Part):
         return arguments
 
 
+class PytorchConfig(_Part):
+    """PyTorch by transformers' continuous batching."""
+
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] = Field(
+        default="auto", description="number format of the weights; auto: as in the model"
+    )
+    running_requests: int = Field(default=16, ge=1, le=1024, description="requests that run at once, at most")
+    tokens_per_step: int = Field(default=512, ge=16, le=1 << 20, description="tokens that one step computes, at most")
+    kv_cache_tokens: int = Field(default=16_384, ge=256, le=1 << 26, description="tokens that the KV cache holds")
+    page_tokens: int = Field(default=32, ge=16, le=1024, description="tokens in one page of the KV cache")
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.tokens_per_step < self.running_requests:
+            raise ValueError("tokens_per_step must be at least running_requests")
+        return self
+
+
 class EnginesConfig(_Part):
     """The engines."""
 
+    preference: tuple[Literal["vllm", "pytorch"], ...] = Field(
+        default=("vllm", "pytorch"), min_length=1, description="engines in the order in which they are tried"
+    )
+    start_seconds: int = Field(
+        default=1800,
+        ge=1,
+        le=86_400,
+        description="how long an engine may take until it serves, before the next is tried",
+    )
     vllm: VllmConfig = VllmConfig()
+    pytorch: PytorchConfig = PytorchConfig()
+
+    @field_validator("preference")
+    @classmethod
+    def _no_engine_twice(cls, preference: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(preference)) < len(preference):
+            raise ValueError("names an engine twice")
+        return preference
 
 
 class LimitsConfig(_Part):

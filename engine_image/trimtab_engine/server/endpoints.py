@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from trimtab_engine.asgi.answers import Receive, Scope, Send, answer, error_body, header
 from trimtab_engine.limits.parse import LARGEST_TEXT, Problem, Refused
-from trimtab_engine.server.answers import Receive, Scope, Send, answer, error_body, header
 from trimtab_engine.server.health import degradations
 from trimtab_engine.server.token import Door, matches, may_change
 
@@ -36,6 +37,8 @@ def status_of(gate: Gate) -> dict[str, Any]:
     """What GET /v1/optimization/status tells."""
     load, facts = gate.load(), gate.facts()
     return {
+        "engine": gate.engine.name,
+        "passed_over": [asdict(passed) for passed in gate.chain.passed],
         **gate.control.status(),
         "load": {
             "inside": load.inside,

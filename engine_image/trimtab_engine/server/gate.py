@@ -10,21 +10,23 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 import time
 from pathlib import Path
-from typing import Any
 
 from trimtab_engine.admission.decide import Load, admit
 from trimtab_engine.admission.pace import Pace
+from trimtab_engine.asgi.answers import App, Message, Receive, Scope, Send, answer, error_body, header
+from trimtab_engine.asgi.exchange import End, Exchange
 from trimtab_engine.config.model import Config
+from trimtab_engine.engines.chain import Chain, chain_from_json
+from trimtab_engine.engines.facts import EngineFacts
+from trimtab_engine.engines.vllm.live import facts_of
 from trimtab_engine.server import endpoints
-from trimtab_engine.server.answers import App, Message, Receive, Scope, Send, answer, error_body, header
 from trimtab_engine.server.control import Control
-from trimtab_engine.server.exchange import End, Exchange
 from trimtab_engine.server.health import Facts, degradations
+from trimtab_engine.server.log import log_to_stderr
 from trimtab_engine.server.metrics import Metrics
-from trimtab_engine.shared.folder import START, read_json, run_folder
+from trimtab_engine.shared.folder import CHAIN, SERVING, START, read_json, run_folder
 
 log = logging.getLogger("trimtab_engine.gate")
 
@@ -40,11 +42,22 @@ PREFIX = "/v1/optimization/"
 
 
 class Gate:
-    """`app` is the engine's application. Everything is set up when the server starts, in its lifespan."""
+    """`app` is the engine's application. Everything is set up when the server starts, in its lifespan.
 
-    def __init__(self, app: App, *, folder: Path | None = None, metrics: Metrics | None = None) -> None:
+    vLLM's server makes the gate with the application alone; what is to be known of vLLM it has in its state then.
+    """
+
+    def __init__(
+        self,
+        app: App,
+        *,
+        engine: EngineFacts | None = None,
+        folder: Path | None = None,
+        metrics: Metrics | None = None,
+    ) -> None:
         self.app = app
         self.inside = 0
+        self._engine = engine
         self._folder = folder
         self._metrics = metrics
         self._refused_at: float | None = None
@@ -69,26 +82,24 @@ class Gate:
 
     # Starting and keeping up to date.
 
-    def set_up(self, config: Config, folder: Path, engine: Any) -> None:
-        """`engine` is vLLM's resolved configuration."""
-        from trimtab_engine.engines.vllm.live import capacity_of, limits_of
-
+    def set_up(self, config: Config, folder: Path, engine: EngineFacts) -> None:
+        """Begins with the limits of the start."""
         self.config = config
+        self.engine = engine
+        self.chain = chain_from_json(read_json(folder / CHAIN)) or Chain(engine=engine.name)
         self.metrics = self._metrics or Metrics()
+        self.metrics.engine(engine.name)
         self.control = Control(
-            config=config,
-            folder=folder,
-            capacity=capacity_of(engine),
-            resting=limits_of(engine),
-            metrics=self.metrics,
+            config=config, folder=folder, capacity=engine.capacity, resting=engine.resting, metrics=self.metrics
         )
 
     async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:
-        _log_to_stderr()
+        log_to_stderr()
         try:
             folder = self._folder or run_folder()
             config = Config.model_validate(read_json(folder / START))
-            self.set_up(config, folder, scope["app"].state.vllm_config)
+            self.set_up(config, folder, self._engine or facts_of(scope["app"].state.vllm_config))
+            (folder / SERVING).touch()
         except Exception as error:  # the server would go on without us otherwise
             log.exception("The server does not start")
             await receive()
@@ -176,6 +187,7 @@ class Gate:
             seconds_since_refusal=None if self._refused_at is None else now - self._refused_at,
             seconds_since_step=now - step if step else None,
             inside=self.inside,
+            fallback=" ".join(passed.message for passed in self.chain.passed),
         )
 
     async def _health(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -190,16 +202,9 @@ class Gate:
         await self.app(scope, receive, listen)
         reasons = degradations(self.facts())
         state = "failing" if status != 200 else "degraded" if reasons else "ok"
-        body = {"status": state, "engine": "vllm", "reasons": {reason.value: text for reason, text in reasons.items()}}
+        body = {
+            "status": state,
+            "engine": self.engine.name,
+            "reasons": {reason.value: text for reason, text in reasons.items()},
+        }
         await answer(send, status, body)
-
-
-def _log_to_stderr() -> None:
-    """vLLM sets up its own logger only; without a handler ours would be silent."""
-    ours = logging.getLogger("trimtab_engine")
-    if not ours.handlers:
-        handler = logging.StreamHandler()
-        handler.setFormatter(logging.Formatter("%(levelname)s %(asctime)s [trimtab] %(message)s", "%m-%d %H:%M:%S"))
-        ours.addHandler(handler)
-        ours.setLevel(os.environ.get("VLLM_LOGGING_LEVEL", "INFO"))
-        ours.propagate = False

@@ -17,22 +17,26 @@ class Reason(StrEnum):
     SETTINGS_REFUSED = "settings_refused"
     REFUSING = "refusing_requests"
     STALLED = "engine_stalled"
+    FALLBACK = "fallback_engine"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
     """What is known: the settings file's problem, seconds since a refusal and since the engine's last step (None:
-    never), and the requests inside."""
+    never), the requests inside, and why engines before this one do not serve."""
 
     settings_problem: str
     seconds_since_refusal: float | None
     seconds_since_step: float | None
     inside: int
+    fallback: str = ""
 
 
 def degradations(facts: Facts) -> dict[Reason, str]:
     """Each reason with its sentence; empty where all is well."""
     found: dict[Reason, str] = {}
+    if facts.fallback:
+        found[Reason.FALLBACK] = facts.fallback
     if facts.settings_problem:
         found[Reason.SETTINGS_REFUSED] = f"The settings file changes nothing: {facts.settings_problem}"
     if facts.seconds_since_refusal is not None and facts.seconds_since_refusal < REFUSED_WITHIN_SECONDS:

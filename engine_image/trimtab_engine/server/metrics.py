@@ -26,6 +26,7 @@ class Metrics:
         self._wanted = gauge("trimtab_engine_limits_revision", "Number of the wanted limits.")
         self._in_force = gauge("trimtab_engine_limits_revision_in_force", "Number of the limits of the last step.")
         self._degraded = gauge("trimtab_engine_degraded", "1 while the server is degraded for this reason.", "reason")
+        self._engine = gauge("trimtab_engine_info", "1 for the engine that serves.", "name")
         self._changes = counter(
             "trimtab_engine_settings_changes", "Settings that came, by source and outcome.", "source", "outcome"
         )
@@ -40,6 +41,9 @@ class Metrics:
         for name, value in limits.as_json().items():
             self._limit.labels(name).set(float("inf") if value is None else value)
         self._wanted.set(revision)
+
+    def engine(self, name: str) -> None:
+        self._engine.labels(name).set(1)
 
     def in_force(self, revision: int) -> None:
         self._in_force.set(revision)

@@ -11,6 +11,8 @@ from typing import Any
 VARIABLE = "TRIMTAB_ENGINE_RUN"
 WANTED = "wanted.json"
 START = "start.json"
+CHAIN = "chain.json"
+SERVING = "serving"
 
 
 class NoRunFolderError(RuntimeError):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
-from trimtab_engine.server.answers import App, Message, Receive, Scope, Send, answer
+from trimtab_engine.asgi.answers import App, Message, Receive, Scope, Send, answer
 
 
 def vllm_config(**changes: Any) -> Any:
@@ -30,6 +30,12 @@ def vllm_config(**changes: Any) -> Any:
         cache_config=SimpleNamespace(block_size=16, mamba_cache_mode="none"),
         num_speculative_tokens=0,
     )
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Waits for what nobody tells."""
+    while not condition():  # noqa: ASYNC110
+        await asyncio.sleep(0.001)
 
 
 @dataclass

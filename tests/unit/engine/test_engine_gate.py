@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
-from tests.unit.engine.asgi import Engine, ask, vllm_config
+from tests.unit.engine.asgi import Engine, ask, until, vllm_config
+from trimtab_engine.asgi.answers import Message
 from trimtab_engine.config.load import load
-from trimtab_engine.server.answers import Message
+from trimtab_engine.engines.vllm.live import facts_of
 from trimtab_engine.server.gate import Gate
 from trimtab_engine.server.metrics import Metrics
 from trimtab_engine.shared.board import Board, Notice
@@ -38,7 +39,7 @@ class House:
         self.gate = Gate(self.engine, folder=folder, metrics=Metrics(self.registry))
         fields = {"model": "m", "settings_file": str(self.settings), "server.token_file": str(self.token), **given}
         self.config = load(None, {}, fields)
-        self.gate.set_up(self.config, folder, vllm_config())
+        self.gate.set_up(self.config, folder, facts_of(vllm_config()))
 
     def settle(self) -> None:
         """Two looks at the settings file, as in the loop."""
@@ -65,11 +66,6 @@ class House:
 @pytest.fixture
 def house(tmp_path: Path) -> House:
     return House(tmp_path)
-
-
-async def until(condition: Any) -> None:
-    while not condition():  # noqa: ASYNC110 - nobody tells when
-        await asyncio.sleep(0.001)
 
 
 async def test_a_full_queue_is_answered_at_once_and_the_others_get_their_answers(tmp_path: Path) -> None:
@@ -290,7 +286,7 @@ async def test_other_endpoints_and_methods_are_told_so(house: House) -> None:
 
 async def test_two_api_servers_of_one_engine_agree(house: House) -> None:
     other = Gate(house.engine, folder=house.folder, metrics=Metrics(CollectorRegistry()))
-    other.set_up(house.config, house.folder, vllm_config())
+    other.set_up(house.config, house.folder, facts_of(vllm_config()))
     assert other.control.wanted.revision == 1
     await house.configure({"limits": {"max_running_requests": 3}})
     other.control.tick()

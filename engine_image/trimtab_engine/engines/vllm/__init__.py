@@ -2,3 +2,5 @@
 
 Only `scheduler` imports vLLM.
 """
+
+LIBRARIES = ("vllm",)

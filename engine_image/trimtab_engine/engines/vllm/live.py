@@ -11,6 +11,7 @@ import logging
 import time
 from typing import Any
 
+from trimtab_engine.engines.facts import EngineFacts
 from trimtab_engine.limits.limits import Capacity, Limits, within
 from trimtab_engine.shared.board import Board, Notice
 from trimtab_engine.shared.folder import run_folder
@@ -54,6 +55,11 @@ def limits_of(vllm_config: Any) -> Limits:
         long_prompt_tokens_per_step=int(scheduler.long_prefill_token_threshold or 0),
         kv_headroom_percent=min(90, round(100 * float(scheduler.watermark or 0.0))),
     )
+
+
+def facts_of(vllm_config: Any) -> EngineFacts:
+    """What the gate has to know of vLLM."""
+    return EngineFacts(name="vllm", capacity=capacity_of(vllm_config), resting=limits_of(vllm_config))
 
 
 def apply(scheduler: Any, limits: Limits) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from enum import Enum, auto
 from typing import Any
 
-from trimtab_engine.server.answers import DISCONNECT, App, Message, Receive, Scope, Send, answer, error_body, header
+from trimtab_engine.asgi.answers import DISCONNECT, App, Message, Receive, Scope, Send, answer, error_body, header
 
 
 class End(Enum):
