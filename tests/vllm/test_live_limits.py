@@ -100,6 +100,12 @@ async def load(served: Served) -> AsyncIterator[Ledger]:
         await running
 
 
+def child_of(process: int) -> int:
+    """The engine's process."""
+    (child,) = Path(f"/proc/{process}/task/{process}/children").read_text().split()
+    return int(child)
+
+
 async def until(what: Callable[[], bool]) -> None:
     async with asyncio.timeout(300):
         while not await asyncio.to_thread(what):  # noqa: ASYNC110 - the server does not tell
@@ -208,8 +214,7 @@ def test_the_probe_and_vllms_own_endpoints_work_behind_the_gate(served: Served) 
 
 async def test_when_vllm_dies_the_next_engine_answers_and_health_says_why(served: Served) -> None:
     server = served.server
-    (vllm,) = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children").read_text().split()
-    os.kill(int(vllm), signal.SIGKILL)
+    os.kill(child_of(server.process.pid), signal.SIGKILL)
 
     def answers() -> bool:
         try:
