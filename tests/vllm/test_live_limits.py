@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import signal
+import subprocess
 import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
@@ -20,13 +21,15 @@ from tests.testkit.loadgen.client import Target
 from tests.testkit.loadgen.ledger import Ledger
 from tests.testkit.loadgen.runner import Runner, Traffic
 from tests.testkit.loadgen.workload import Lengths, Workload
-from tests.vllm.server import ROOT, VllmServer, trimtab_command
+from tests.vllm import venv
+from tests.vllm.server import ROOT, VllmServer, environment, trimtab_command
 from trimtab_engine import probe
 
 pytestmark = [pytest.mark.vllm, pytest.mark.slow]
 
 TOKEN = "a-token-of-some-length"
 CLIENTS = 24
+PATHS = {"PYTHONPATH": str(ROOT / "engine_image")}
 STEPS = 60
 
 
@@ -67,8 +70,8 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     folder = tmp_path_factory.mktemp("live")
     token, settings = folder / "token", folder / "settings.yaml"
     token.write_text(TOKEN)
-    environment = {
-        "PYTHONPATH": str(ROOT / "engine_image"),
+    own = {
+        **PATHS,
         "TRIMTAB_ENGINE_SERVED_MODEL_NAME": MODEL_NAME,
         "TRIMTAB_ENGINE_SETTINGS_FILE": str(settings),
         "TRIMTAB_ENGINE_SERVER__TOKEN_FILE": str(token),
@@ -76,7 +79,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     }
     arguments = ("--enforce-eager", "--max-num-seqs", "32", "--max-num-batched-tokens", "1024")
     log = ROOT / "build" / "vllm" / "live-limits.log"
-    server = VllmServer(*arguments, log=log, env=environment, start=trimtab_command)
+    server = VllmServer(*arguments, log=log, env=own, start=trimtab_command)
     server.start()
     try:
         server.wait_until_ready()
@@ -210,6 +213,21 @@ def test_the_probe_and_vllms_own_endpoints_work_behind_the_gate(served: Served) 
     chat = {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 4}
     assert served.server.post("/v1/chat/completions", chat)["choices"][0]["finish_reason"] == "length"
     assert '"data"' in served.server.get("/v1/models")
+
+
+def test_the_class_for_asynchronous_scheduling_is_ours_over_vllms() -> None:
+    """It runs on GPUs only: here its parts are looked at."""
+    program = (
+        "from vllm.v1.core.sched.async_scheduler import AsyncScheduler as theirs\n"
+        "from trimtab_engine.engines.vllm.live import LiveLimits as live\n"
+        "from trimtab_engine.engines.vllm.scheduler import LiveAsyncScheduler as ours\n"
+        "assert ours.__mro__[1:3] == (live, theirs), ours.__mro__\n"
+        "assert ours.schedule is live.schedule and ours.update_from_output is live.update_from_output\n"
+        "assert ours._update_after_schedule is theirs._update_after_schedule\n"
+    )
+    command = [str(venv.python()), "-c", program]
+    done = subprocess.run(command, env=environment(PATHS), capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr
 
 
 async def test_when_vllm_dies_the_next_engine_answers_and_health_says_why(served: Served) -> None:

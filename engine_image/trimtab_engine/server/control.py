@@ -117,7 +117,13 @@ class Control:
         if isinstance(limits, Refused):
             self._settings_outcome(limits.sentence())
             return
-        new = self._file.change(lambda current: self._next(current, limits, "file"))
+        try:
+            new = self._file.change(lambda current: self._next(current, limits, "file"))
+        except OSError as error:  # a full disk may have room again at the next look
+            self._settings_outcome(f"cannot be taken up: {error.strerror}")
+            if self._settings:
+                self._settings.again()
+            return
         self._settings_outcome("")
         self._outcome("file", new, [])
 
@@ -125,8 +131,8 @@ class Control:
         return read_limits(document, base=self.start, capacity=self.capacity)
 
     def _settings_outcome(self, problem: str) -> None:
-        self.settings_problem = problem
-        if problem:
+        news, self.settings_problem = problem != self.settings_problem, problem
+        if problem and news:
             self._metrics.settings("file", accepted=False)
             log.error("The limits stay as they are. The settings file: %s", problem)
 

@@ -69,7 +69,14 @@ async def _configure(gate: Gate, scope: Scope, receive: Receive, send: Send) -> 
         await answer(send, status, error_body(status, why, kind=kind))
         return
     document = await _document(receive)
-    outcome = document if isinstance(document, Refused) else await asyncio.to_thread(gate.control.configure, document)
+    try:
+        outcome = (
+            document if isinstance(document, Refused) else await asyncio.to_thread(gate.control.configure, document)
+        )
+    except OSError as error:
+        message = f"The limits stay as they are; the new ones cannot be stored: {error.strerror}."
+        await answer(send, 503, error_body(503, message, kind="not_stored"))
+        return
     if isinstance(outcome, Refused):
         body = error_body(400, outcome.sentence(), kind="invalid_settings", field=outcome.problems[0].field)
         body["problems"] = [{"field": problem.field, "message": problem.message} for problem in outcome.problems]

@@ -38,6 +38,10 @@ class SettingsFile:
         self._told = look
         return look
 
+    def again(self) -> None:
+        """The state that was given last could not be used, for a reason that is not in it: give it once more."""
+        self._told = None
+
     def _look(self) -> Look:
         try:
             with self.path.open("rb") as file:

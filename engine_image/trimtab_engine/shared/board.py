@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import mmap
 import struct
-from dataclasses import astuple, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 _LAYOUT = struct.Struct("=qqqqdd")
@@ -40,7 +40,9 @@ class Board:
 
     def post(self, notice: Notice) -> None:
         """Shows the notice to the readers."""
-        _LAYOUT.pack_into(self._memory, 0, *astuple(notice))
+        _LAYOUT.pack_into(
+            self._memory, 0, notice.revision, notice.steps, notice.running, notice.waiting, notice.kv_usage, notice.at
+        )
 
     def close(self) -> None:
         self._memory.close()

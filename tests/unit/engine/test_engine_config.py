@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+from typing import Any
+
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry
 
 from trimtab_engine.config.load import ConfigError, fields, load, variable
 from trimtab_engine.config.model import RESERVED, Config
 from trimtab_engine.engines.vllm.command import command
+from trimtab_engine.limits.limits import LIMITS, Capacity, Limits
+from trimtab_engine.limits.parse import Refused, read_limits
+from trimtab_engine.server.metrics import Metrics
 
 FILE = """
 model: /models/m75
@@ -156,3 +165,30 @@ def test_any_value_of_any_field_is_taken_or_refused_with_the_field(values: dict[
         named = {line.partition(":")[0] for line in outcome}
         assert named
         assert all(any(name.startswith(way) for way in values) for name in named)
+
+
+def examples() -> list[dict[str, Any]]:
+    """The YAML examples of the documentation."""
+    text = (Path(__file__).resolve().parents[3] / "docs" / "engine.md").read_text(encoding="utf-8")
+    return [yaml.safe_load(block) for block in re.findall(r"^```yaml\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE)]
+
+
+def test_the_examples_of_the_documentation_are_valid() -> None:
+    configuration, settings_file, pod = examples()
+    assert load(yaml.safe_dump(configuration), {}, {}).limits.max_running_requests == 64
+    capacity = Capacity(running_requests=256, tokens_per_step=2048, longest_context=2048)
+    base = Limits(max_running_requests=256, max_tokens_per_step=2048)
+    assert not isinstance(read_limits(settings_file, base=base, capacity=capacity), Refused)
+    container = pod["containers"][0]
+    environment = {entry["name"]: entry["value"] for entry in container["env"]}
+    assert load(None, environment, {"model": container["command"][3]}).server.drain_seconds == 60
+
+
+def test_every_limit_and_every_metric_is_in_the_documentation() -> None:
+    text = (Path(__file__).resolve().parents[3] / "docs" / "engine.md").read_text(encoding="utf-8")
+    assert all(f"| `{limit}` |" in text for limit in LIMITS)
+    registry = CollectorRegistry()
+    Metrics(registry)
+    names = {metric.name for metric in registry.collect()} - {"trimtab_engine_limits_revision_in_force"}
+    assert len(names) >= 7
+    assert [name for name in sorted(names) if name not in text] == []

@@ -284,6 +284,28 @@ async def test_other_endpoints_and_methods_are_told_so(house: House) -> None:
     assert (wrong.status, wrong.headers["allow"]) == (405, "POST")
 
 
+async def test_limits_that_cannot_be_stored_are_told_and_a_file_is_tried_again(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    house = House(tmp_path / "run")
+    away = tmp_path / "away"
+    house.settings = tmp_path / "settings.yaml"
+    house.token = tmp_path / "token"
+    house.token.write_text(TOKEN)
+    fields = {"model": "m", "settings_file": str(house.settings), "server.token_file": str(house.token)}
+    house.gate = Gate(house.engine, folder=house.folder, metrics=Metrics(CollectorRegistry()))
+    house.gate.set_up(load(None, {}, fields), house.folder, facts_of(vllm_config()))
+    house.folder.rename(away)  # as good as a full disk: nothing can be written
+    house.settings.write_text("limits: {max_running_requests: 3}")
+    house.settle()
+    assert (await house.status())["settings_file"]["problem"] == "cannot be taken up: No such file or directory"
+    refused = await house.configure({"limits": {"max_running_requests": 2}})
+    assert (refused.status, refused.document["error"]["type"]) == (503, "not_stored")
+    away.rename(house.folder)
+    house.settle()
+    status = await house.status()
+    assert (status["limits"]["max_running_requests"], status["degraded"]) == (3, {})
+
+
 async def test_two_api_servers_of_one_engine_agree(house: House) -> None:
     other = Gate(house.engine, folder=house.folder, metrics=Metrics(CollectorRegistry()))
     other.set_up(house.config, house.folder, facts_of(vllm_config()))

@@ -79,7 +79,7 @@ def test_a_change_is_in_force_in_the_next_step_and_is_told(folder: Path) -> None
 
 
 def test_more_than_this_engine_has_is_never_set(folder: Path) -> None:
-    live = Live(vllm_config=vllm_config(max_num_active_seqs=8, max_num_batched_tokens=512))
+    live = Live(vllm_config=vllm_config(max_num_seqs=8, max_num_batched_tokens=512))
     want(folder, 1, max_running_requests=64, max_tokens_per_step=100_000)
     assert live.schedule() == (8, 512, 0, 0)
 
@@ -128,16 +128,20 @@ def test_the_capacity_is_what_vllm_was_started_with() -> None:
     assert uncut.smallest_step == 4096
     guessing = vllm_config()
     guessing.num_speculative_tokens = 4
-    assert capacity_of(guessing).tokens_per_request == 5
+    guessing.scheduler_config.max_num_scheduled_tokens = 1920
+    assert (capacity_of(guessing).tokens_per_request, capacity_of(guessing).tokens_per_step) == (5, 1920)
     whole_blocks = vllm_config()
     whole_blocks.cache_config.mamba_cache_mode = "align"
     assert capacity_of(whole_blocks).smallest_step == 16
 
 
 def test_flags_of_vllm_are_the_limits_of_the_start() -> None:
-    limits = limits_of(vllm_config(max_num_active_seqs=8, watermark=0.05, long_prefill_token_threshold=128))
-    assert limits.max_running_requests == 8
+    flags = {"max_num_active_seqs": 8, "max_num_scheduled_tokens": 256, "watermark": 0.05}
+    config = vllm_config(**flags, long_prefill_token_threshold=128)
+    limits = limits_of(config)
+    assert (limits.max_running_requests, limits.max_tokens_per_step) == (8, 256)
     assert (limits.kv_headroom_percent, limits.long_prompt_tokens_per_step) == (5, 128)
+    assert capacity_of(config).running_requests == 32
 
 
 def test_the_boards_of_several_engines_are_read_as_one(tmp_path: Path) -> None:

@@ -36,9 +36,11 @@ def capacity_of(vllm_config: Any) -> Capacity:
     # A prompt that may not be cut needs a step for all of it; some layers cut prompts at whole blocks only.
     block = int(vllm_config.cache_config.block_size or 1) if aligned else 1
     longest = int(model.max_model_len)
-    tokens = int(scheduler.max_num_scheduled_tokens or scheduler.max_num_batched_tokens)
+    tokens = int(scheduler.max_num_batched_tokens)
+    if speculative:  # vLLM keeps room in the step for the tokens that it guesses
+        tokens = min(tokens, int(scheduler.max_num_scheduled_tokens or tokens))
     return Capacity(
-        running_requests=int(scheduler.max_num_active_seqs or scheduler.max_num_seqs),
+        running_requests=int(scheduler.max_num_seqs),
         tokens_per_step=tokens,
         longest_context=longest,
         smallest_step=min(block if chunked else longest, tokens),
@@ -50,8 +52,8 @@ def limits_of(vllm_config: Any) -> Limits:
     """The limits that a vLLM was started with: all of its capacity, unless its own flags say less."""
     scheduler, capacity = vllm_config.scheduler_config, capacity_of(vllm_config)
     return Limits(
-        max_running_requests=capacity.running_requests,
-        max_tokens_per_step=capacity.tokens_per_step,
+        max_running_requests=int(scheduler.max_num_active_seqs or capacity.running_requests),
+        max_tokens_per_step=int(scheduler.max_num_scheduled_tokens or capacity.tokens_per_step),
         long_prompt_tokens_per_step=int(scheduler.long_prefill_token_threshold or 0),
         kv_headroom_percent=min(90, round(100 * float(scheduler.watermark or 0.0))),
     )
