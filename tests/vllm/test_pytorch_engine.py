@@ -112,8 +112,8 @@ def test_streams_and_chats_are_answered_as_by_vllm(server: VllmServer) -> None:
 async def test_under_load_every_request_is_answered_and_requests_run_together(server: VllmServer) -> None:
     ledger = Ledger()
     target = Target(url=server.url + "/v1", model=MODEL_NAME, timeout=300)
-    workload = Workload(prompt_tokens=Lengths.parse("uniform:8-64"), output_tokens=Lengths.parse("uniform:4-32"))
-    runner = Runner(target, workload, Traffic(concurrency=16, max_seconds=300, max_requests=64), ledger)
+    workload = Workload(prompt_tokens=Lengths.parse("uniform:8-64"), output_tokens=Lengths.parse("uniform:4-16"))
+    runner = Runner(target, workload, Traffic(concurrency=16, max_seconds=300, max_requests=32), ledger)
     running = asyncio.create_task(runner.run())
     most = 0
     while not running.done():
@@ -121,7 +121,7 @@ async def test_under_load_every_request_is_answered_and_requests_run_together(se
         most = max(most, status["load"]["running"])
         await asyncio.sleep(0.05)
     await running
-    assert (ledger.total.failed, ledger.total.succeeded) == (0, 64)
+    assert (ledger.total.failed, ledger.total.succeeded) == (0, 32)
     assert most == 8
     assert json.loads(server.get("/v1/optimization/status"))["load"]["inside"] == 0
 
