@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from tests.models.make_llama import cached
 from tests.testkit.client import MODEL_NAME
 from tests.testkit.loadgen.client import Target
 from tests.testkit.loadgen.ledger import Ledger
@@ -215,19 +216,19 @@ def test_the_probe_and_vllms_own_endpoints_work_behind_the_gate(served: Served) 
     assert '"data"' in served.server.get("/v1/models")
 
 
-def test_the_class_for_asynchronous_scheduling_is_ours_over_vllms() -> None:
-    """It runs on GPUs only: here its parts are looked at."""
-    program = (
-        "from vllm.v1.core.sched.async_scheduler import AsyncScheduler as theirs\n"
-        "from trimtab_engine.engines.vllm.live import LiveLimits as live\n"
-        "from trimtab_engine.engines.vllm.scheduler import LiveAsyncScheduler as ours\n"
-        "assert ours.__mro__[1:3] == (live, theirs), ours.__mro__\n"
-        "assert ours.schedule is live.schedule and ours.update_from_output is live.update_from_output\n"
-        "assert ours._update_after_schedule is theirs._update_after_schedule\n"
-    )
-    command = [str(venv.python()), "-c", program]
-    done = subprocess.run(command, env=environment(PATHS), capture_output=True, text=True, check=False, timeout=300)
+def test_both_of_vllms_schedulers_take_the_limits_in_the_next_step(tmp_path: Path) -> None:
+    """Without a model: the asynchronous one runs models on GPUs only, and schedules the same way here."""
+    program = Path(__file__).with_name("scheduler_steps.py")
+    command = [str(venv.python()), str(program), str(cached("m75"))]
+    own = environment({**PATHS, "TRIMTAB_ENGINE_RUN": str(tmp_path)})
+    done = subprocess.run(command, env=own, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stderr
+    plain, asynchronous = [json.loads(line) for line in done.stdout.splitlines() if line.startswith('{"asynchronous"')]
+    assert (plain["asynchronous"], asynchronous["asynchronous"]) == (False, True)
+    for found in (plain, asynchronous):
+        assert [(step["running"], step["new"]) for step in found["steps"]] == [(3, 3), (8, 5), (3, 3)]
+        assert [step["revision"] for step in found["steps"]] == [1, 2, 3]
+        assert (found["steps"][0]["tokens"], found["steps"][2]["tokens"]) == (120, 100)
 
 
 async def test_when_vllm_dies_the_next_engine_answers_and_health_says_why(served: Served) -> None:
