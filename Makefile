@@ -64,6 +64,7 @@ lint: ## ruff and the import contracts.
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
 	cd operator && ../.venv/bin/lint-imports --config ../pyproject.toml
+	cd engine_image && ../.venv/bin/lint-imports --config importlinter.toml
 
 type: ## mypy, strict.
 	$(PYTHON) -m mypy

@@ -7,7 +7,16 @@ from collections.abc import Callable, Sequence
 
 from trimtab_engine import drain, probe
 
+
+def serve(arguments: Sequence[str]) -> int:
+    """Imported when it is asked for: the probe and the drain need nothing but the standard library."""
+    from trimtab_engine import serve as program
+
+    return program.main(arguments)
+
+
 VERBS: dict[str, tuple[Callable[[Sequence[str]], int], str]] = {
+    "serve": (serve, "serve a model, with limits that change while it serves"),
     "probe": (probe.main, "end with 0 when the engine completes one token (startupProbe)"),
     "drain": (drain.main, "wait until the engine has answered its requests (preStop)"),
 }

@@ -9,7 +9,7 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import IO
@@ -45,6 +45,12 @@ def command(model: Path, port: int, arguments: Sequence[str]) -> list[str]:
     return [*start, "--port", str(port), "--served-model-name", MODEL_NAME, *ARGUMENTS, *arguments]
 
 
+def trimtab_command(model: Path, port: int, arguments: Sequence[str]) -> list[str]:
+    """`trimtab-engine serve`; `arguments` are vLLM's own."""
+    start = [str(venv.python()), "-m", "trimtab_engine.main", "serve", "--model", str(model), "--host", "127.0.0.1"]
+    return [*start, "--port", str(port), "--", *ARGUMENTS, *arguments]
+
+
 def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     caches = cache_root() / f"engine-compiled-{venv.key()}"
     own = {"VLLM_CACHE_ROOT": str(caches / "vllm"), "TORCHINDUCTOR_CACHE_DIR": str(caches / "inductor")}
@@ -66,13 +72,14 @@ class VllmServer(EngineClient):
         size: str = "m75",
         env: Mapping[str, str] | None = None,
         model: Path | None = None,
+        start: Callable[[Path, int, Sequence[str]], list[str]] = command,
     ) -> None:
         self.arguments = arguments
         self.log = log
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.start_seconds = 0.0
-        self._command = command(model or cached(size), self.port, arguments)
+        self._command = start(model or cached(size), self.port, arguments)
         self._environment = environment(env)
         self._process: subprocess.Popen[bytes] | None = None
         self._output: IO[bytes] | None = None

@@ -1,0 +1,97 @@
+"""Whether a request may come in.
+
+Requests that may come in wait in the engine's own queue, so nothing is queued twice; those that may not are answered at
+once, which keeps what is accepted within its time. What is not known never refuses.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from trimtab_engine.limits.limits import Limits
+
+LONGEST_RETRY_SECONDS = 60
+
+
+class Why(StrEnum):
+    """Why a request was refused, as a label of the counter."""
+
+    QUEUE_FULL = "queue_full"
+    WAIT_TOO_LONG = "wait_too_long"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Load:
+    """What is there when a request comes.
+
+    `inside` are the requests that this server has accepted and not answered; `running` and `waiting` are the engine's
+    own numbers of its last step; `seconds_per_completion` is the mean time between two completions while the engine had
+    all it could run, None while that is not known.
+    """
+
+    inside: int
+    running: int = 0
+    waiting: int = 0
+    seconds_per_completion: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refusal:
+    """The answer is 429 with this reason, this sentence and these seconds in Retry-After."""
+
+    why: Why
+    message: str
+    retry_after_seconds: int
+
+
+def waiting(load: Load, limits: Limits) -> int:
+    """Requests that wait for others.
+
+    The engine's own number is that of its last step, and a burst has not reached it yet: those inside beyond what runs
+    wait, too. It never exceeds what is inside, so that an old number refuses nobody for ever.
+    """
+    behind = load.inside - max(limits.max_running_requests, load.running)
+    return max(0, behind, min(load.waiting, load.inside))
+
+
+def _queue_has_room(load: Load, limits: Limits) -> Refusal | None:
+    most, queued = limits.max_queued_requests, waiting(load, limits)
+    room_to_run = load.inside < limits.max_running_requests and queued == 0
+    if most is None or room_to_run or queued < most:
+        return None
+    count = "1 request waits" if queued == 1 else f"{queued} requests wait"
+    return Refusal(
+        why=Why.QUEUE_FULL,
+        message=f"The queue is full: {count}, and {most} may.",
+        retry_after_seconds=_retry_after(load.seconds_per_completion),
+    )
+
+
+def _wait_is_short_enough(load: Load, limits: Limits) -> Refusal | None:
+    most, each = limits.max_wait_seconds, load.seconds_per_completion
+    if most is None or each is None or load.inside < limits.max_running_requests:
+        return None
+    expected = (waiting(load, limits) + 1) * each
+    if expected <= most:
+        return None
+    return Refusal(
+        why=Why.WAIT_TOO_LONG,
+        message=f"A request would wait for about {expected:.1f} s, and {most:g} s are allowed.",
+        retry_after_seconds=_retry_after(expected - most),
+    )
+
+
+def _retry_after(seconds: float | None) -> int:
+    """Whole seconds, at least 1: a client that comes back at once would be refused again."""
+    return 1 if seconds is None else max(1, min(LONGEST_RETRY_SECONDS, math.ceil(seconds)))
+
+
+CHECKS: tuple[Callable[[Load, Limits], Refusal | None], ...] = (_queue_has_room, _wait_is_short_enough)
+
+
+def admit(load: Load, limits: Limits) -> Refusal | None:
+    """None where the request may come in; else the first check's refusal."""
+    return next((refusal for check in CHECKS if (refusal := check(load, limits)) is not None), None)

@@ -1,0 +1,142 @@
+"""The fields of the configuration. What is not given has a default, except for the model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+# Flags of `vllm serve` that fields of this configuration set.
+RESERVED = {
+    "--host": "server.host",
+    "--port": "server.port",
+    "--served-model-name": "served_model_name",
+    "--shutdown-timeout": "server.drain_seconds",
+    "--scheduler-cls": "limits",
+    "--model": "model",
+}
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class ServerConfig(_Part):
+    """The HTTP server and what it does for every engine."""
+
+    host: str = Field(default="0.0.0.0", min_length=1, description="address that the server listens on")
+    port: int = Field(default=8000, ge=1, le=65535, description="port that the server listens on")
+    drain_seconds: int = Field(
+        default=60,
+        ge=0,
+        le=86_400,
+        description="how long accepted requests may take after SIGTERM, before the process ends",
+    )
+    request_timeout_seconds: float | None = Field(
+        default=None, gt=0, le=86_400, description="the longest that a request may take; null for no bound"
+    )
+    largest_body_bytes: int = Field(
+        default=32 * 1024 * 1024, ge=1024, le=1 << 32, description="the longest body of a request; longer ones get 413"
+    )
+    token_file: Path | None = Field(
+        default=None, description="file with the token of the endpoints that change something; they are off without it"
+    )
+
+
+class VllmConfig(_Part):
+    """vLLM."""
+
+    arguments: tuple[str, ...] = Field(
+        default=(), description="further arguments of `vllm serve`, such as --max-num-seqs"
+    )
+
+    @field_validator("arguments")
+    @classmethod
+    def _no_field_twice(cls, arguments: tuple[str, ...]) -> tuple[str, ...]:
+        for argument in arguments:
+            # vLLM's parser takes `_` for `-` in the names of flags.
+            flag = argument.partition("=")[0].replace("_", "-")
+            if flag in RESERVED:
+                raise ValueError(f"{flag} is set by the field {RESERVED[flag]}")
+        return arguments
+
+
+class PytorchConfig(_Part):
+    """PyTorch by transformers' continuous batching."""
+
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] = Field(
+        default="auto", description="number format of the weights; auto: as in the model"
+    )
+    running_requests: int = Field(default=16, ge=1, le=1024, description="requests that run at once, at most")
+    tokens_per_step: int = Field(default=512, ge=16, le=1 << 20, description="tokens that one step computes, at most")
+    kv_cache_tokens: int = Field(default=16_384, ge=256, le=1 << 26, description="tokens that the KV cache holds")
+    page_tokens: int = Field(default=32, ge=16, le=1024, description="tokens in one page of the KV cache")
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.tokens_per_step < self.running_requests:
+            raise ValueError("tokens_per_step must be at least running_requests")
+        return self
+
+
+class EnginesConfig(_Part):
+    """The engines."""
+
+    preference: tuple[Literal["vllm", "pytorch"], ...] = Field(
+        default=("vllm", "pytorch"), min_length=1, description="engines in the order in which they are tried"
+    )
+    start_seconds: int = Field(
+        default=1800,
+        ge=1,
+        le=86_400,
+        description="how long an engine may take until it serves, before the next is tried",
+    )
+    vllm: VllmConfig = VllmConfig()
+    pytorch: PytorchConfig = PytorchConfig()
+
+    @field_validator("preference")
+    @classmethod
+    def _no_engine_twice(cls, preference: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(preference)) < len(preference):
+            raise ValueError("names an engine twice")
+        return preference
+
+
+class LimitsConfig(_Part):
+    """The limits at the start; each may change while the server runs. null: what the engine was started for."""
+
+    max_running_requests: Annotated[int, Field(ge=1)] | None = Field(
+        default=None, description="requests that run at once"
+    )
+    max_tokens_per_step: Annotated[int, Field(ge=1)] | None = Field(
+        default=None, description="tokens, of prompts and of decoding, that one step of the engine computes"
+    )
+    long_prompt_tokens_per_step: Annotated[int, Field(ge=0)] | None = Field(
+        default=None, description="tokens of one long prompt in a step while other requests are there; 0 for no bound"
+    )
+    kv_headroom_percent: Annotated[int, Field(ge=0, le=90)] | None = Field(
+        default=None, description="share of the KV cache that stays free when a waiting request is taken up"
+    )
+    max_queued_requests: int | None = Field(
+        default=None, ge=0, le=1_000_000, description="requests that may wait; further ones get 429. null for no bound"
+    )
+    max_wait_seconds: float | None = Field(
+        default=None, ge=0.1, le=86_400, description="expected wait above which a request gets 429. null for no bound"
+    )
+
+
+class Config(_Part):
+    """All of it."""
+
+    model: str = Field(min_length=1, description="folder of the model, or its name on a hub")
+    served_model_name: str | None = Field(
+        default=None, min_length=1, description="name that clients use; default: model"
+    )
+    settings_file: Path | None = Field(default=None, description="file whose limits are taken up while the server runs")
+    settings_interval_seconds: float = Field(
+        default=0.25, ge=0.05, le=60, description="time between two looks at the settings file"
+    )
+    server: ServerConfig = ServerConfig()
+    engines: EnginesConfig = EnginesConfig()
+    limits: LimitsConfig = LimitsConfig()

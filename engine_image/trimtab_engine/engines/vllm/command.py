@@ -1,0 +1,24 @@
+"""The command that starts vLLM's own server with our scheduler and our middleware."""
+
+from __future__ import annotations
+
+import sys
+
+from trimtab_engine.config.model import Config
+
+SCHEDULER = "trimtab_engine.engines.vllm.scheduler.live_scheduler"
+MIDDLEWARE = "trimtab_engine.server.gate.Gate"
+
+
+def command(config: Config) -> list[str]:
+    """`vllm serve` for this configuration, with the interpreter that runs us."""
+    server = config.server
+    start = [sys.executable, "-m", "vllm.entrypoints.cli.main", "serve", config.model]
+    return [
+        *start,
+        *("--host", server.host, "--port", str(server.port)),
+        *("--served-model-name", config.served_model_name or config.model),
+        *("--shutdown-timeout", str(server.drain_seconds)),
+        *("--scheduler-cls", SCHEDULER, "--middleware", MIDDLEWARE),
+        *config.engines.vllm.arguments,
+    ]

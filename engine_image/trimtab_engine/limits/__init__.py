@@ -1,0 +1,1 @@
+"""What may change while the engine serves: the limits, what bounds them, and how a document becomes limits. Pure."""

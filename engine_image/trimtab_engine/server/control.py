@@ -1,0 +1,169 @@
+"""The limits of one server: who may set them, what is wanted, and what the engine has in force."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from trimtab_engine.config.model import Config
+from trimtab_engine.limits.limits import Capacity, Limits, within
+from trimtab_engine.limits.parse import Refused, read_limits, read_text
+from trimtab_engine.server.metrics import Metrics
+from trimtab_engine.server.settings import Look, SettingsFile
+from trimtab_engine.shared.board import Boards, Notice
+from trimtab_engine.shared.wanted import Wanted, WantedFile
+
+log = logging.getLogger("trimtab_engine.control")
+
+
+def now() -> str:
+    """The time of day, ISO 8601, UTC."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+class Control:
+    """`resting` are the limits that the engine was started with, bounded by `capacity`."""
+
+    def __init__(
+        self,
+        *,
+        config: Config,
+        folder: Path,
+        capacity: Capacity,
+        resting: Limits,
+        metrics: Metrics,
+    ) -> None:
+        self.capacity = capacity
+        self.settings_problem = ""
+        self._had_settings = False
+        self._metrics = metrics
+        self._file = WantedFile(folder)
+        self._settings = SettingsFile(config.settings_file) if config.settings_file else None
+        given = {name: value for name, value in config.limits.model_dump().items() if value is not None}
+        asked = replace(resting, **given)
+        self.start = within(asked, capacity)
+        if self.start != asked:
+            log.warning(
+                "The limits at the start exceed what the engine was started for: %s became %s", asked, self.start
+            )
+        self._boards = Boards(folder)
+        self.wanted = self._begin()
+
+    def tick(self) -> None:
+        """Takes up what changed since the last call: the settings file, another API server's change, the engine."""
+        look = self._settings.news() if self._settings else None
+        if look is not None:
+            self._take(look)
+        other = self._file.read_if_changed()
+        if other is not None:
+            self._adopt(other)
+        self._boards.find()
+        self._metrics.in_force(self.notice.revision)
+
+    @property
+    def notice(self) -> Notice:
+        """What the engine did last."""
+        return self._boards.read()
+
+    def configure(self, document: object) -> Wanted | Refused:
+        """Takes a request's document: the fields that it names change, the others stay."""
+        problems: list[Refused] = []
+
+        def decide(current: Wanted | None) -> Wanted | None:
+            base = current.limits if current else self.start
+            limits = read_limits(document, base=base, capacity=self.capacity)
+            if isinstance(limits, Refused):
+                problems.append(limits)
+                return None
+            return self._next(current, limits, "request")
+
+        new = self._file.change(decide)
+        return self._outcome("request", new, problems)
+
+    def status(self) -> dict[str, Any]:
+        """What is wanted, in force, possible, and what the settings file is."""
+        wanted, in_force = self.wanted, self.notice.revision
+        return {
+            "limits": wanted.limits.as_json(),
+            "revision": wanted.revision,
+            "in_force": in_force >= wanted.revision,
+            "revision_in_force": in_force,
+            "source": wanted.source,
+            "since": wanted.since,
+            "capacity": {
+                "max_running_requests": self.capacity.running_requests,
+                "max_tokens_per_step": self.capacity.tokens_per_step,
+                "longest_context": self.capacity.longest_context,
+            },
+            "settings_file": {
+                "path": str(self._settings.path) if self._settings else None,
+                "problem": self.settings_problem or None,
+            },
+        }
+
+    def _take(self, look: Look) -> None:
+        """The settings file is the whole of the settings: what it does not name is as at the start."""
+        if look.text is None:
+            if look.gone and not self._had_settings:
+                return  # an optional file that nobody has written yet
+            self._settings_outcome(look.problem)
+            return
+        self._had_settings = True
+        document = read_text(look.text)
+        limits = document if isinstance(document, Refused) else self._limits_from(document)
+        if isinstance(limits, Refused):
+            self._settings_outcome(limits.sentence())
+            return
+        try:
+            new = self._file.change(lambda current: self._next(current, limits, "file"))
+        except OSError as error:  # a full disk may have room again at the next look
+            self._settings_outcome(f"cannot be taken up: {error.strerror}")
+            if self._settings:
+                self._settings.again()
+            return
+        self._settings_outcome("")
+        self._outcome("file", new, [])
+
+    def _limits_from(self, document: object) -> Limits | Refused:
+        return read_limits(document, base=self.start, capacity=self.capacity)
+
+    def _settings_outcome(self, problem: str) -> None:
+        news, self.settings_problem = problem != self.settings_problem, problem
+        if problem and news:
+            self._metrics.settings("file", accepted=False)
+            log.error("The limits stay as they are. The settings file: %s", problem)
+
+    def _outcome(self, source: str, new: Wanted | None, problems: list[Refused]) -> Wanted | Refused:
+        self._metrics.settings(source, accepted=not problems)
+        if problems:
+            log.warning("The limits stay as they are: %s", problems[0].sentence())
+            return problems[0]
+        if new is not None:
+            self._adopt(new)
+        return self.wanted
+
+    def _next(self, current: Wanted | None, limits: Limits, source: str) -> Wanted | None:
+        """What follows `current`; None where the limits are the same."""
+        if current is not None and current.limits == limits:
+            return None
+        return Wanted(limits=limits, revision=current.revision + 1 if current else 1, source=source, since=now())
+
+    def _begin(self) -> Wanted:
+        """The first API server writes the limits of the start, the others find them."""
+        first = self._file.change(lambda current: self._next(current, self.start, "start") if current is None else None)
+        wanted = first or self._file.read()
+        if wanted is None:
+            raise RuntimeError("the limits that were just written are gone")
+        self._metrics.wanted(wanted.limits, wanted.revision)
+        return wanted
+
+    def _adopt(self, wanted: Wanted) -> None:
+        if wanted.revision < self.wanted.revision:
+            return  # another thread was faster
+        if wanted.revision > self.wanted.revision:
+            log.info("Limits %d, from the %s: %s", wanted.revision, wanted.source, wanted.limits)
+        self.wanted = wanted
+        self._metrics.wanted(wanted.limits, wanted.revision)

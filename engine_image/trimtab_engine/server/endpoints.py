@@ -1,0 +1,113 @@
+"""The endpoints under /v1/optimization."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from trimtab_engine.asgi.answers import Receive, Scope, Send, answer, error_body, header
+from trimtab_engine.limits.parse import LARGEST_TEXT, Problem, Refused
+from trimtab_engine.server.health import degradations
+from trimtab_engine.server.token import Door, matches, may_change
+
+if TYPE_CHECKING:
+    from trimtab_engine.server.gate import Gate
+
+METHODS = {"status": "GET", "configure": "POST"}
+
+
+async def serve(gate: Gate, name: str, scope: Scope, receive: Receive, send: Send) -> None:
+    """`name` is what follows /v1/optimization/ in the path."""
+    method = METHODS.get(name)
+    if method is None:
+        await answer(send, 404, error_body(404, "There is no such endpoint.", kind="not_found"))
+    elif scope["method"] != method:
+        body = error_body(405, f"This endpoint takes {method}.", kind="method_not_allowed")
+        await answer(send, 405, body, {"allow": method})
+    elif name == "status":
+        await _status(gate, scope, send)
+    else:
+        await _configure(gate, scope, receive, send)
+
+
+def status_of(gate: Gate) -> dict[str, Any]:
+    """What GET /v1/optimization/status tells."""
+    load, facts = gate.load(), gate.facts()
+    return {
+        "engine": gate.engine.name,
+        "passed_over": [asdict(passed) for passed in gate.chain.passed],
+        **gate.control.status(),
+        "load": {
+            "inside": load.inside,
+            "running": load.running,
+            "waiting": load.waiting,
+            "kv_usage": round(gate.control.notice.kv_usage, 4),
+            "steps": gate.control.notice.steps,
+        },
+        "degraded": {reason.value: text for reason, text in degradations(facts).items()},
+    }
+
+
+async def _status(gate: Gate, scope: Scope, send: Send) -> None:
+    """Open as /metrics is; where vLLM asks for an API key under /v1, this asks for it or for our token, too."""
+    given = header(scope, "authorization")
+    keys = _api_keys(scope)
+    door, _ = may_change(gate.config.server.token_file, given)
+    if keys and door is not Door.OPEN and not any(matches(given, key) for key in keys):
+        await answer(send, 401, error_body(401, "The API key is missing or wrong.", kind="unauthorized"))
+        return
+    await answer(send, 200, status_of(gate))
+
+
+async def _configure(gate: Gate, scope: Scope, receive: Receive, send: Send) -> None:
+    door, why = may_change(gate.config.server.token_file, header(scope, "authorization"))
+    if door is not Door.OPEN:
+        status, kind = (403, "endpoint_off") if door is Door.OFF else (401, "unauthorized")
+        await answer(send, status, error_body(status, why, kind=kind))
+        return
+    document = await _document(receive)
+    try:
+        outcome = (
+            document if isinstance(document, Refused) else await asyncio.to_thread(gate.control.configure, document)
+        )
+    except OSError as error:
+        message = f"The limits stay as they are; the new ones cannot be stored: {error.strerror}."
+        await answer(send, 503, error_body(503, message, kind="not_stored"))
+        return
+    if isinstance(outcome, Refused):
+        body = error_body(400, outcome.sentence(), kind="invalid_settings", field=outcome.problems[0].field)
+        body["problems"] = [{"field": problem.field, "message": problem.message} for problem in outcome.problems]
+        await answer(send, 400, body)
+    else:
+        await answer(send, 200, status_of(gate))
+
+
+async def _document(receive: Receive) -> object | Refused:
+    """The JSON of the body."""
+    content = b""
+    while len(content) <= LARGEST_TEXT:
+        message = await receive()
+        content += message.get("body") or b""
+        if not message.get("more_body"):
+            break
+    if len(content) > LARGEST_TEXT:
+        return _bad(f"is longer than {LARGEST_TEXT} bytes")
+    try:
+        document: object = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        return _bad(f"is not JSON: {' '.join(str(error).split())[:200]}")
+    return document
+
+
+def _bad(message: str) -> Refused:
+    return Refused(problems=(Problem(field="document", message=message),))
+
+
+def _api_keys(scope: Scope) -> list[str]:
+    """The keys that vLLM itself asks for (`vllm/entrypoints/serve/middleware/register.py`)."""
+    arguments = getattr(getattr(scope.get("app"), "state", None), "args", None)
+    keys = getattr(arguments, "api_key", None) or [os.environ.get("VLLM_API_KEY")]
+    return [key for key in keys if key]

@@ -1,0 +1,210 @@
+"""What every request passes first: `vllm serve --middleware trimtab_engine.server.gate.Gate`.
+
+A pure ASGI middleware, so that a token of a stream costs one more call of a function and no copy. It adds the endpoints
+under /v1/optimization, says more in /health, refuses what would wait too long, and ends what takes too long. Everything
+else is the engine's own server's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from pathlib import Path
+
+from trimtab_engine.admission.decide import Load, admit
+from trimtab_engine.admission.pace import Pace
+from trimtab_engine.asgi.answers import App, Message, Receive, Scope, Send, answer, error_body, header
+from trimtab_engine.asgi.exchange import End, Exchange
+from trimtab_engine.config.model import Config
+from trimtab_engine.engines.chain import Chain, chain_from_json
+from trimtab_engine.engines.facts import EngineFacts
+from trimtab_engine.engines.vllm.live import facts_of
+from trimtab_engine.server import endpoints
+from trimtab_engine.server.control import Control
+from trimtab_engine.server.health import Facts, degradations
+from trimtab_engine.server.log import log_to_stderr
+from trimtab_engine.server.metrics import Metrics
+from trimtab_engine.shared.folder import CHAIN, SERVING, START, read_json, run_folder
+
+log = logging.getLogger("trimtab_engine.gate")
+
+# Endpoints of vLLM 0.32 that make the engine compute (`vllm/entrypoints`), and so are under admission.
+COMPUTING = frozenset(
+    {
+        *("/v1/completions", "/v1/chat/completions", "/v1/responses", "/v1/messages", "/v1/embeddings"),
+        *("/invocations", "/inference/v1/generate", "/pooling", "/classify", "/score", "/v1/score"),
+        *("/rerank", "/v1/rerank", "/v2/rerank", "/v2/embed"),
+    }
+)
+PREFIX = "/v1/optimization/"
+
+
+class Gate:
+    """`app` is the engine's application. Everything is set up when the server starts, in its lifespan.
+
+    vLLM's server makes the gate with the application alone; what is to be known of vLLM it has in its state then.
+    """
+
+    def __init__(
+        self,
+        app: App,
+        *,
+        engine: EngineFacts | None = None,
+        folder: Path | None = None,
+        metrics: Metrics | None = None,
+    ) -> None:
+        self.app = app
+        self.inside = 0
+        self._engine = engine
+        self._folder = folder
+        self._metrics = metrics
+        self._refused_at: float | None = None
+        self._pace = Pace(since=time.monotonic())
+        self._pace_revision = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._live(scope, receive, send)
+        elif scope["type"] != "http":
+            await self.app(scope, receive, send)
+        else:
+            path = str(scope["path"]).removeprefix(str(scope.get("root_path") or ""))
+            if path in COMPUTING and scope["method"] == "POST":
+                await self._compute(scope, receive, send)
+            elif path == "/health" and scope["method"] == "GET":
+                await self._health(scope, receive, send)
+            elif path.startswith(PREFIX):
+                await endpoints.serve(self, path.removeprefix(PREFIX), scope, receive, send)
+            else:
+                await self.app(scope, receive, send)
+
+    # Starting and keeping up to date.
+
+    def set_up(self, config: Config, folder: Path, engine: EngineFacts) -> None:
+        """Begins with the limits of the start."""
+        self.config = config
+        self.engine = engine
+        self.chain = chain_from_json(read_json(folder / CHAIN)) or Chain(engine=engine.name)
+        self.metrics = self._metrics or Metrics()
+        self.metrics.engine(engine.name)
+        self.control = Control(
+            config=config, folder=folder, capacity=engine.capacity, resting=engine.resting, metrics=self.metrics
+        )
+
+    async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:
+        log_to_stderr()
+        try:
+            folder = self._folder or run_folder()
+            config = Config.model_validate(read_json(folder / START))
+            self.set_up(config, folder, self._engine or facts_of(scope["app"].state.vllm_config))
+            (folder / SERVING).touch()
+        except Exception as error:  # the server would go on without us otherwise
+            log.exception("The server does not start")
+            await receive()
+            await send({"type": "lifespan.startup.failed", "message": f"{type(error).__name__}: {error}"})
+            return
+        ticking = asyncio.create_task(self._keep_ticking())
+        try:
+            await self.app(scope, receive, send)
+        finally:
+            ticking.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await ticking
+
+    async def _keep_ticking(self) -> None:
+        while True:
+            try:
+                await asyncio.to_thread(self.control.tick)
+                self.metrics.degraded(degradations(self.facts()))
+            except Exception:  # what fails now may work at the next look; requests go on
+                log.exception("The settings could not be looked at")
+            await asyncio.sleep(self.config.settings_interval_seconds)
+
+    # Requests that make the engine compute.
+
+    def load(self) -> Load:
+        """What is there now."""
+        notice = self.control.notice
+        return Load(
+            inside=self.inside,
+            running=notice.running,
+            waiting=notice.waiting,
+            seconds_per_completion=self._pace.seconds_per_completion(),
+        )
+
+    async def _compute(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._keep_pace()
+        refusal = admit(self.load(), self.control.wanted.limits)
+        if refusal is not None:
+            self._refused_at = time.monotonic()
+            self.metrics.refused(refusal.why)
+            body = error_body(429, refusal.message, kind=refusal.why.value)
+            await answer(send, 429, body, {"retry-after": str(refusal.retry_after_seconds)})
+            return
+        self.inside += 1
+        try:
+            await self._pass_on(scope, receive, send)
+        finally:
+            self._keep_pace()
+            self._pace = self._pace.completed(full=self._full())
+            self.inside -= 1
+
+    async def _pass_on(self, scope: Scope, receive: Receive, send: Send) -> None:
+        server = self.config.server
+        length = header(scope, "content-length")
+        if length is not None and (not length.isdecimal() or int(length[:20]) > server.largest_body_bytes):
+            message = f"The body of the request is longer than {server.largest_body_bytes} bytes."
+            body = error_body(413, message, kind=End.TOO_LARGE.name.lower())
+            await answer(send, 413, body, {"connection": "close"})
+        elif length is not None and server.request_timeout_seconds is None:
+            await self.app(scope, receive, send)
+        else:
+            exchange = Exchange(
+                receive, send, largest_body=server.largest_body_bytes, timeout=server.request_timeout_seconds
+            )
+            if await exchange.run(self.app, scope) is End.TIMED_OUT:
+                self.metrics.timed_out()
+
+    def _full(self) -> bool:
+        return self.inside >= self.control.wanted.limits.max_running_requests
+
+    def _keep_pace(self) -> None:
+        """What was measured under other limits says nothing about these."""
+        now, revision = time.monotonic(), self.control.wanted.revision
+        if revision != self._pace_revision:
+            self._pace, self._pace_revision = Pace(since=now), revision
+        self._pace = self._pace.at(now, full=self._full())
+
+    # Health.
+
+    def facts(self) -> Facts:
+        """What health is decided from."""
+        now, step = time.monotonic(), self.control.notice.at
+        return Facts(
+            settings_problem=self.control.settings_problem,
+            seconds_since_refusal=None if self._refused_at is None else now - self._refused_at,
+            seconds_since_step=now - step if step else None,
+            inside=self.inside,
+            fallback=" ".join(passed.message for passed in self.chain.passed),
+        )
+
+    async def _health(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The engine's own answer decides the status; ours says how well it serves."""
+        status = 503
+
+        async def listen(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = int(message["status"])
+
+        await self.app(scope, receive, listen)
+        reasons = degradations(self.facts())
+        state = "failing" if status != 200 else "degraded" if reasons else "ok"
+        body = {
+            "status": state,
+            "engine": self.engine.name,
+            "reasons": {reason.value: text for reason, text in reasons.items()},
+        }
+        await answer(send, status, body)

@@ -1,0 +1,47 @@
+"""What /health says beside the engine's own answer: degraded means that it serves, and not as it should. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+# A step of the engine takes milliseconds, and seconds for a very long prompt on a slow machine.
+STALLED_AFTER_SECONDS = 30.0
+# How long a refusal is told.
+REFUSED_WITHIN_SECONDS = 30.0
+
+
+class Reason(StrEnum):
+    """Why the server is degraded, as a label of the metric."""
+
+    SETTINGS_REFUSED = "settings_refused"
+    REFUSING = "refusing_requests"
+    STALLED = "engine_stalled"
+    FALLBACK = "fallback_engine"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What is known: the settings file's problem, seconds since a refusal and since the engine's last step (None:
+    never), the requests inside, and why engines before this one do not serve."""
+
+    settings_problem: str
+    seconds_since_refusal: float | None
+    seconds_since_step: float | None
+    inside: int
+    fallback: str = ""
+
+
+def degradations(facts: Facts) -> dict[Reason, str]:
+    """Each reason with its sentence; empty where all is well."""
+    found: dict[Reason, str] = {}
+    if facts.fallback:
+        found[Reason.FALLBACK] = facts.fallback
+    if facts.settings_problem:
+        found[Reason.SETTINGS_REFUSED] = f"The settings file changes nothing: {facts.settings_problem}"
+    if facts.seconds_since_refusal is not None and facts.seconds_since_refusal < REFUSED_WITHIN_SECONDS:
+        found[Reason.REFUSING] = f"Requests were refused {facts.seconds_since_refusal:.0f} s ago."
+    silence = facts.seconds_since_step
+    if facts.inside and silence is not None and silence > STALLED_AFTER_SECONDS:
+        found[Reason.STALLED] = f"The engine made no step for {silence:.0f} s while {facts.inside} requests are inside."
+    return found

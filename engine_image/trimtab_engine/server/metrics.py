@@ -1,0 +1,62 @@
+"""Our metrics, beside the engine's own, in the registry that its /metrics shows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge
+
+from trimtab_engine.admission.decide import Why
+from trimtab_engine.limits.limits import Limits
+from trimtab_engine.server.health import Reason
+
+
+class Metrics:
+    """Labels are names of fields and of reasons, never anything from a request."""
+
+    def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
+        def gauge(name: str, text: str, *labels: str) -> Gauge:
+            # Several API servers report one value each; all know the same.
+            return Gauge(name, text, labels, registry=registry, multiprocess_mode="mostrecent")
+
+        def counter(name: str, text: str, *labels: str) -> Counter:
+            return Counter(name, text, labels, registry=registry)
+
+        self._limit = gauge("trimtab_engine_limit", "A wanted limit; +Inf where there is no bound.", "limit")
+        self._wanted = gauge("trimtab_engine_limits_revision", "Number of the wanted limits.")
+        self._in_force = gauge("trimtab_engine_limits_revision_in_force", "Number of the limits of the last step.")
+        self._degraded = gauge("trimtab_engine_degraded", "1 while the server is degraded for this reason.", "reason")
+        self._engine = gauge("trimtab_engine_info", "1 for the engine that serves.", "name")
+        self._changes = counter(
+            "trimtab_engine_settings_changes", "Settings that came, by source and outcome.", "source", "outcome"
+        )
+        self._refused = counter("trimtab_engine_requests_refused", "Requests answered with 429.", "reason")
+        self._timed_out = counter("trimtab_engine_requests_timed_out", "Requests that took longer than they may.")
+        for why in Why:
+            self._refused.labels(why.value)
+        for reason in Reason:
+            self._degraded.labels(reason.value).set(0)
+
+    def wanted(self, limits: Limits, revision: int) -> None:
+        for name, value in limits.as_json().items():
+            self._limit.labels(name).set(float("inf") if value is None else value)
+        self._wanted.set(revision)
+
+    def engine(self, name: str) -> None:
+        self._engine.labels(name).set(1)
+
+    def in_force(self, revision: int) -> None:
+        self._in_force.set(revision)
+
+    def degraded(self, reasons: Mapping[Reason, str]) -> None:
+        for reason in Reason:
+            self._degraded.labels(reason.value).set(reason in reasons)
+
+    def settings(self, source: str, *, accepted: bool) -> None:
+        self._changes.labels(source, "accepted" if accepted else "refused").inc()
+
+    def refused(self, why: Why) -> None:
+        self._refused.labels(why.value).inc()
+
+    def timed_out(self) -> None:
+        self._timed_out.inc()

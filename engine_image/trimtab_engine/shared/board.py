@@ -1,0 +1,86 @@
+"""What the engine's process does, as a few numbers in shared memory that it writes at each step.
+
+Each engine of the server (data-parallel rank) has a board of its own. A reader may see a number of this step beside
+one of the last; each number by itself is whole.
+"""
+
+from __future__ import annotations
+
+import mmap
+import struct
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+_LAYOUT = struct.Struct("=qqqqdd")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Notice:
+    """One step: limits in force (`revision`), requests, share of the KV cache in use (0 to 1), monotonic seconds."""
+
+    revision: int = 0
+    steps: int = 0
+    running: int = 0
+    waiting: int = 0
+    kv_usage: float = 0.0
+    at: float = 0.0
+
+
+_NAMES = tuple(field.name for field in fields(Notice))
+
+
+class Board:
+    """The engine's side."""
+
+    def __init__(self, folder: Path, rank: int = 0) -> None:
+        path = folder / f"board-{rank}"
+        path.write_bytes(b"\0" * _LAYOUT.size)
+        with path.open("r+b") as file:
+            self._memory = mmap.mmap(file.fileno(), _LAYOUT.size)
+
+    def post(self, notice: Notice) -> None:
+        """Shows the notice to the readers."""
+        _LAYOUT.pack_into(
+            self._memory, 0, notice.revision, notice.steps, notice.running, notice.waiting, notice.kv_usage, notice.at
+        )
+
+    def close(self) -> None:
+        self._memory.close()
+
+
+class Boards:
+    """The readers' side. `find` looks which boards there are, `read` takes microseconds."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._found: dict[Path, mmap.mmap] = {}
+
+    def find(self) -> None:
+        """Takes up boards that are there since the last call."""
+        for path in sorted(self._folder.glob("board-*")):
+            if path not in self._found and path.stat().st_size == _LAYOUT.size:
+                with path.open("rb") as file:
+                    self._found[path] = mmap.mmap(file.fileno(), _LAYOUT.size, access=mmap.ACCESS_READ)
+
+    def read(self) -> Notice:
+        """What all engines do, together."""
+        return together(
+            tuple(Notice(**dict(zip(_NAMES, _LAYOUT.unpack(board), strict=True))) for board in self._values())
+        )
+
+    def _values(self) -> tuple[mmap.mmap, ...]:
+        return tuple(self._found.values())
+
+
+def together(notices: tuple[Notice, ...]) -> Notice:
+    """One notice for all engines: requests add up, the fullest cache counts, the oldest limits and the latest step."""
+    if not notices:
+        return Notice()
+    return Notice(
+        revision=min(notice.revision for notice in notices),
+        steps=sum(notice.steps for notice in notices),
+        running=sum(notice.running for notice in notices),
+        waiting=sum(notice.waiting for notice in notices),
+        kv_usage=max(notice.kv_usage for notice in notices),
+        at=max(notice.at for notice in notices),
+    )

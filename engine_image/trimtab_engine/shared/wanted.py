@@ -1,0 +1,75 @@
+"""The limits that are wanted: one file, replaced whole, with a number that grows with each change."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from trimtab_engine.limits.limits import Limits, limits_from_json
+from trimtab_engine.shared.folder import WANTED, read_json, replace_json
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """Limits, their number, who set them (`start`, `file` or `request`), and when (ISO 8601, UTC)."""
+
+    limits: Limits
+    revision: int
+    source: str
+    since: str
+
+
+class WantedFile:
+    """The file in the run folder. Several API servers may write it; one at a time changes it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / WANTED
+        self._lock = folder / f".{WANTED}.lock"
+        self._seen: tuple[int, int] | None = None
+
+    def read(self) -> Wanted | None:
+        """What is wanted now; None before the first writer."""
+        document = read_json(self.path)
+        if document is None:
+            return None
+        limits = limits_from_json(document["limits"])
+        return Wanted(limits=limits, revision=document["revision"], source=document["source"], since=document["since"])
+
+    def read_if_changed(self) -> Wanted | None:
+        """What is wanted, once after each change. One look costs a microsecond: it may be asked before each step."""
+        try:
+            stat = os.stat(self.path)
+        except OSError:
+            return None
+        mark = (stat.st_ino, stat.st_mtime_ns)
+        if mark == self._seen:
+            return None
+        wanted = self.read()
+        self._seen = mark
+        return wanted
+
+    def change(self, decide: Callable[[Wanted | None], Wanted | None]) -> Wanted | None:
+        """Replaces what is wanted by what `decide` makes of it; None leaves everything as it is."""
+        with self._alone():
+            new = decide(self.read())
+            if new is not None:
+                replace_json(
+                    self.path,
+                    {
+                        "limits": new.limits.as_json(),
+                        "revision": new.revision,
+                        "source": new.source,
+                        "since": new.since,
+                    },
+                )
+            return new
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        with self._lock.open("w") as guard:
+            fcntl.flock(guard, fcntl.LOCK_EX)  # released when the file is closed, however that comes
+            yield

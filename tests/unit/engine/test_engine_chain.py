@@ -1,0 +1,165 @@
+"""Which engine serves, and why the ones before it do not."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from trimtab_engine import serve
+from trimtab_engine.config.load import load
+from trimtab_engine.engines.chain import Chain, Ending, Passed, Why, after, chain_from_json, missing
+from trimtab_engine.engines.registry import ENGINES
+from trimtab_engine.server.chain import NO_ENGINE, Runner
+
+ENGINE_IMAGE = Path(serve.__file__).parents[1]
+
+
+def test_an_engine_whose_libraries_are_there_is_not_passed_over() -> None:
+    assert missing("pytorch", ("torch", "uvicorn"), lambda _: True) is None
+
+
+def test_a_missing_library_is_named() -> None:
+    over = missing("pytorch", ("torch", "transformers", "uvicorn"), lambda library: library == "transformers")
+    assert over == Passed(
+        engine="pytorch",
+        why=Why.LIBRARY_MISSING,
+        message="pytorch needs torch and uvicorn, which are not installed.",
+    )
+
+
+@pytest.mark.parametrize(
+    ("code", "served", "asked", "why"),
+    [
+        (1, False, False, Why.NOT_STARTED),
+        (-9, True, False, Why.ENDED),
+        (1, True, False, Why.ENDED),
+        (0, True, False, None),
+        (2, False, False, None),
+        (-15, True, True, None),
+        (1, False, True, None),
+    ],
+)
+def test_only_an_end_that_nobody_asked_for_moves_to_the_next(
+    code: int, served: bool, asked: bool, why: Why | None
+) -> None:
+    over = after("vllm", Ending(code=code, served=served, asked=asked))
+    assert (over.why if over else None) == why
+
+
+def test_the_way_an_engine_ended_is_told() -> None:
+    killed = after("vllm", Ending(code=-9, served=True, asked=False))
+    failed = after("vllm", Ending(code=1, served=False, asked=False))
+    assert killed is not None
+    assert failed is not None
+    assert killed.message == "vllm ended by signal 9 while it served."
+    assert failed.message == "vllm ended with status 1 before it served."
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.builds(Passed, engine=st.text(), why=st.sampled_from(Why), message=st.text()), max_size=3))
+def test_the_chain_comes_back_from_json(passed: list[Passed]) -> None:
+    chain = Chain(engine="pytorch", passed=tuple(passed))
+    assert chain_from_json(json.loads(json.dumps(chain.as_json()))) == chain
+
+
+def test_every_engine_of_the_configuration_is_in_the_registry() -> None:
+    assert set(load(None, {}, {"model": "m"}).engines.preference) == set(ENGINES)
+
+
+# Stand-ins for the engines' programs: each says what the chain is, serves when it should, and ends as it is told.
+ENGINE = """
+import json, os, pathlib, sys, time
+run = pathlib.Path(os.environ["TRIMTAB_ENGINE_RUN"])
+name = {name!r}
+print(json.dumps(json.loads((run / "chain.json").read_text())), flush=True)
+if os.environ.get(name + "_SERVES"):
+    (run / "serving").touch()
+time.sleep(float(os.environ.get(name + "_SECONDS", "0")))
+sys.exit(int(os.environ[name + "_CODE"]))
+"""
+
+
+@pytest.fixture
+def stand_ins(tmp_path: Path) -> dict[str, str]:
+    """The environment in which both engines are stand-ins."""
+    path = tmp_path / "path"
+    for library in ("torch", "transformers", "uvicorn"):
+        (path / library).mkdir(parents=True)
+    for module, name in (("vllm/entrypoints/cli/main.py", "VLLM"), ("stand_in_pytorch.py", "PYTORCH")):
+        file = path / module
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(ENGINE.format(name=name))
+    places = os.pathsep.join((str(path), str(ENGINE_IMAGE)))
+    return {**os.environ, "PYTHONPATH": places, "TMPDIR": str(tmp_path)}
+
+
+PROGRAM = """
+import sys
+from dataclasses import replace
+from trimtab_engine.engines import registry
+ours = dict(registry.ENGINES)
+ours["pytorch"] = replace(ours["pytorch"], command=lambda _: [sys.executable, "-m", "stand_in_pytorch"])
+registry.ENGINES = ours
+from trimtab_engine.server import chain
+chain.ENGINES = ours
+from trimtab_engine.main import main
+sys.exit(main(["serve", "--model", "m"]))
+"""
+
+
+def run(environment: dict[str, str], **changes: str) -> tuple[int, list[Any], str]:
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM],
+        env={**environment, **changes},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    return done.returncode, [json.loads(line) for line in done.stdout.splitlines()], done.stderr
+
+
+def test_an_engine_that_does_not_start_is_followed_by_the_next_which_knows_why(stand_ins: dict[str, str]) -> None:
+    code, said, log = run(stand_ins, VLLM_CODE="1", PYTORCH_CODE="0")
+    assert code == 0
+    assert [chain["engine"] for chain in said] == ["vllm", "pytorch"]
+    message = "vllm ended with status 1 before it served."
+    assert said[1]["passed"] == [{"engine": "vllm", "why": "not_started", "message": message}]
+    assert message in log
+
+
+def test_an_engine_that_ends_while_it_serves_is_followed_by_the_next(stand_ins: dict[str, str]) -> None:
+    code, said, _ = run(stand_ins, VLLM_CODE="9", VLLM_SERVES="1", PYTORCH_CODE="5")
+    assert [passed["why"] for passed in said[1]["passed"]] == ["ended_while_serving"]
+    assert code == 5
+
+
+def test_wrong_arguments_end_the_server(stand_ins: dict[str, str]) -> None:
+    code, said, _ = run(stand_ins, VLLM_CODE="2", PYTORCH_CODE="0")
+    assert (code, len(said)) == (2, 1)
+
+
+def test_an_engine_that_takes_too_long_to_start_is_ended(stand_ins: dict[str, str]) -> None:
+    slow = {"VLLM_SECONDS": "60", "VLLM_CODE": "0", "TRIMTAB_ENGINE_ENGINES__START_SECONDS": "1"}
+    code, said, _ = run(stand_ins, **slow, PYTORCH_CODE="0")
+    assert code == 0
+    assert said[1]["passed"][0]["message"] == "vllm ended by signal 9 before it served."
+
+
+def test_without_any_library_there_is_no_engine(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(signal, "signal", lambda *_: None)  # pytest keeps its own handlers
+    runner = Runner(load(None, {}, {"model": "m"}), tmp_path, {})
+    assert runner.run(lambda _: False) == NO_ENGINE
+    assert "vllm needs vllm, which is not installed." in caplog.text
+    assert "pytorch needs torch and transformers and uvicorn, which are not installed." in caplog.text
