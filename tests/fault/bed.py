@@ -39,11 +39,13 @@ from trimtab.kube.events import Events
 from trimtab.kube.kinds import DEPLOYMENTS, LLM_DEPLOYMENTS, PODS
 from trimtab.kube.transport import ApiTransport, api_client
 from trimtab.observe.http import Limits
+from trimtab.observe.probing import Prober
 from trimtab.observe.prometheus import Prometheus
 from trimtab.reconcile.cycle import cycle
 from trimtab.reconcile.failures import Failures
 from trimtab.reconcile.memory import Key, Memory
 from trimtab.reconcile.metrics import MetricsReader
+from trimtab.reconcile.quality import Comparisons
 from trimtab.reconcile.world import World
 from trimtab.telemetry.metrics import Metrics
 from trimtab.telemetry.tracing import Tracing
@@ -144,12 +146,14 @@ class Bed:
         kube = await self._running.enter_async_context(Kube(Tapped(self.tap, transport), guard=lambda: True))
         limits = Limits(connect_timeout=0.5, read_timeout=self.patience, deadline=2 * self.patience)
         prometheus = await self._running.enter_async_context(Prometheus(address, limits=limits))
+        prober = await self._running.enter_async_context(Prober())
         telemetry = Metrics()
         self.world = World(
             settings=settings,
             kube=kube,
             events=Events(kube, clock=self.clock, wall=self.clock),
             metrics_reader=MetricsReader(prometheus, self.clock, SCRAPE_SECONDS),
+            comparisons=Comparisons(prober, self.clock),
             telemetry=telemetry,
             tracing=Tracing(),
             now=self.clock,

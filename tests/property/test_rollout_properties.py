@@ -196,13 +196,7 @@ class Rollouts(RuleBasedStateMachine):
     def teardown(self) -> None:
         """Under fair facts everything comes to rest in the revision that the user asks for."""
         world = self.world
-        world.paused = world.suspended = world.abort = False
-        world.metrics, world.planned = True, None
-        world.user = wish(99)
-        world.pods_needed = 1
-        if world.policy.strategy in _SCARCE:
-            # A single pod can give its room to nobody.
-            self.the_user_scales(max(world.policy.replicas, 2))
+        self._be_fair()
         for _ in range(300):
             self.time_passes_and_the_operator_steps(15.0)
             stable = world.state.stable
@@ -217,6 +211,17 @@ class Rollouts(RuleBasedStateMachine):
         assert set(world.cluster.workloads) == {"rev99"}
         assert world.cluster.ready("rev99") == world.policy.replicas
         assert world.state == at_rest, "a state at rest is written again"
+
+    def _be_fair(self) -> None:
+        """Nothing is in the way any more, and the user asks for one thing."""
+        world = self.world
+        world.paused = world.suspended = world.abort = False
+        world.metrics, world.planned = True, None
+        world.user = wish(99)
+        world.pods_needed = 1
+        if world.policy.strategy in _SCARCE:
+            # A single pod can give its room to nobody.
+            self.the_user_scales(max(world.policy.replicas, 2))
 
     def _pass(self, intervals: int) -> None:
         for _ in range(intervals):

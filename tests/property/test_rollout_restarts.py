@@ -29,9 +29,9 @@ class Counting(Cluster):
 
     writes = 0
 
-    def perform(self, actions: Iterable[Action]) -> None:
+    def perform(self, actions: Iterable[Action], *, whole: bool = True) -> None:
         before = {name: (workload.desired, workload.runs) for name, workload in self.workloads.items()}
-        super().perform(actions)
+        super().perform(actions, whole=whole)
         after = {name: (workload.desired, workload.runs) for name, workload in self.workloads.items()}
         changed = {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
         self.writes += len(changed)
@@ -68,9 +68,8 @@ class Restarts(Rollouts):
         """The way to rest under fair facts costs a bounded number of writes, also with a new operator at each look."""
         cluster, world = self.world.cluster, self.world
         assert isinstance(cluster, Counting)
+        self._be_fair()
         cluster.writes, states = 0, 0
-        world.paused = world.suspended = world.abort = False
-        world.metrics, world.planned, world.user = True, None, wish(99)
         for _ in range(300):
             before = _written(world.state)
             world.state = through_the_status(world.state)
@@ -79,9 +78,9 @@ class Restarts(Rollouts):
             stable = world.state.stable
             if world.state.phase is Phase.STABLE and stable is not None and stable.revision == "rev99":
                 break
-        replicas = world.policy.replicas
-        assert states <= 24, "one trial ends and another one goes through five phases"
-        assert cluster.writes <= 20 + 6 * replicas, "each replica moves once in each trial"
+        replicas, shares = world.policy.replicas, len(world.policy.shares)
+        assert states <= 24 + 4 * shares, "one trial ends and another one goes through five phases, two for each share"
+        assert cluster.writes <= 20 + 6 * replicas + 2 * shares, "each replica moves once in each trial"
         super().teardown()
 
 

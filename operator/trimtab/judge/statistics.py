@@ -14,6 +14,7 @@ def wilson(share: float, count: float, dispersion: float, errors: float) -> tupl
     if not n > 0:
         return 0.0, 1.0
     p, z2 = min(max(share, 0.0), 1.0), errors**2
-    centre = (p + z2 / (2 * n)) / (1 + z2 / n)
-    half = errors * math.sqrt(p * (1 - p) / n + z2 / (4 * n * n)) / (1 + z2 / n)
+    # Multiplied out, so that counts near nothing do not underflow.
+    centre = (p * n + z2 / 2) / (n + z2)
+    half = errors * math.sqrt(p * (1 - p) * n + z2 / 4) / (n + z2)
     return max(0.0, centre - half), min(1.0, centre + half)
