@@ -7,7 +7,7 @@ export CLUSTER
 BENCH := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 .venv-bench/bin/python -m tests.bench
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-kills test test-unit test-cluster test-e2e test-vllm test-faults test-teardown test-all bench-planner bench-real bench-judge lint type fmt crds docs golden cluster-up cluster-down clean
+.PHONY: help setup demo demo-kills test test-unit test-cluster test-e2e test-vllm test-vllm-long test-faults test-teardown test-all bench-planner bench-real bench-judge lint type fmt crds docs golden cluster-up cluster-down clean
 
 help: ## Show this list.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -42,12 +42,15 @@ test-faults: ## The operator, the API server, Prometheus and pods fail at every 
 	$(PYTEST) -m "faults"
 
 test-vllm: ## Real vLLM: the emulator's contract, the engine's programs, one end-to-end run.
-	$(PYTEST) -m "vllm"
+	$(PYTEST) -m "vllm and not long"
+
+test-vllm-long: ## Real vLLM, the longer ones: the quality gate on a trained model, the engine of PyTorch.
+	$(PYTEST) -m "vllm and long"
 
 test-teardown: ## Bring local clusters up, kill them at every step and take them down, in a machine of their own.
 	$(PYTEST) -m "teardown"
 
-test-all: test test-faults test-teardown ## Everything there is.
+test-all: test test-vllm-long test-faults test-teardown ## Everything there is.
 
 bench-planner: ## The planner's accuracy, speed, memory, search and real vLLM (build/bench/planner.json); DATA=folder of the measurements.
 	@bash tests/setup.sh bench

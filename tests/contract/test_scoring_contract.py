@@ -17,7 +17,7 @@ __all__ = ["vllm_server"]
 
 pytestmark = [pytest.mark.vllm, pytest.mark.emulator]
 
-PROBE = Probe("p", "The quality of mercy is not strained, it drops as the gentle rain from heaven.")
+PROBE = Probe("p", "A small stone that lies still in the river is turned over by the water in spring.")
 
 
 class StandIn(EngineClient):

@@ -22,7 +22,7 @@ from tests.vllm import venv
 from tests.vllm.server import ROOT, VllmServer, environment, trimtab_command
 from trimtab_engine import probe
 
-pytestmark = [pytest.mark.vllm, pytest.mark.slow]
+pytestmark = [pytest.mark.vllm, pytest.mark.slow, pytest.mark.long]
 
 PROMPT = "Once upon a time there was a king who"
 # What transformers itself generates, token by token.

@@ -17,7 +17,7 @@ from trimtab.model.verdict import Call, Verdict
 from trimtab.observe.http import Limits
 from trimtab.observe.probing import Engine, Prober
 
-pytestmark = [pytest.mark.vllm, pytest.mark.slow]
+pytestmark = [pytest.mark.vllm, pytest.mark.slow, pytest.mark.long]
 
 # The language was trained with another seed, so these sentences have not been seen as they are.
 PROBES = tuple(Probe(f"p{number:02}", language.text(1000 + number, 200)) for number in range(24))
