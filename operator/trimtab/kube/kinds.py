@@ -52,7 +52,6 @@ LEASES = Kind("Lease", "coordination.k8s.io", "v1", "leases")
 KINDS: tuple[Kind, ...] = (
     CONFIG_MAPS,
     DEPLOYMENTS,
-    DISRUPTION_BUDGETS,
     EVENTS,
     HPAS,
     LLM_DEPLOYMENTS,
@@ -60,6 +59,7 @@ KINDS: tuple[Kind, ...] = (
     NODES,
     OPTIMIZATION_PLANS,
     PODS,
+    DISRUPTION_BUDGETS,
     RESOURCE_QUOTAS,
     SCALED_OBJECTS,
     SERVICES,
