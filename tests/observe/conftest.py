@@ -11,7 +11,7 @@ import pytest
 from tests.observe.running_prometheus import Exporter, RealPrometheus
 from trimtab.observe.prometheus import Prometheus
 
-_SPARES = 16
+_SPARES = 32  # one for each test of this directory that wants one
 
 
 @dataclass
