@@ -20,7 +20,7 @@ from trimtab.catalogue.models import read_config
 from trimtab.plan.memory import Fits, fit
 from trimtab.plan.point import ServingPoint
 
-pytestmark = [pytest.mark.vllm, pytest.mark.slow]
+pytestmark = [pytest.mark.vllm, pytest.mark.slow, pytest.mark.long]
 
 TOLERANCE = 0.03
 SECONDS = 480
