@@ -21,7 +21,7 @@ def tuned(stage: Callable[..., Scenario], image: Callable[[str], str], testkit: 
     service = dataclasses.replace(
         vllm_service("chat", image("engine-demo")), replicas=1, interval_seconds=10, window_seconds=40, watch_seconds=20
     )
-    patience = Patience(start=300, window=30, diagnosis=90, trial=500)
+    patience = Patience(start=300, window=30, diagnosis=90, trial=1200)
     return tune(stage("vllm", service), testkit, Load(clients=16), patience)
 
 

@@ -33,7 +33,7 @@ class Pace:
     measure: float = 60.0
     look: float = 2.0
     ready: float = 400.0
-    promotion: float = 800.0
+    promotion: float = 1500.0
     verdict: float = 500.0
 
 
