@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.emulator, pytest.mark.slow]
 @pytest.fixture(scope="module")
 def tuned(stage: Callable[..., Scenario], testkit: str) -> Tuned:
     """Act 1: a limit of one sequence, found and raised."""
-    patience = Patience(start=120, window=15, diagnosis=60, trial=240)
+    patience = Patience(start=120, window=15, diagnosis=90, trial=480)
     return tune(stage("acts"), testkit, LOAD, patience)
 
 

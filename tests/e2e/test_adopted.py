@@ -86,7 +86,7 @@ def adopting(stage: Callable[..., Scenario], testkit: str) -> Scenario:
         watch_seconds=15,
         cooldown_seconds=5,
         ready_deadline_seconds=90,
-        judge_deadline_seconds=120,
+        judge_deadline_seconds=300,
         minimum_requests=10,
         slo={"ttft": {"p95Milliseconds": 6000}, "itl": {"p95Milliseconds": 1000}},
         locked=("enforceEager", "kvCacheMemoryMebibytes", "maxModelLen"),
@@ -150,11 +150,11 @@ def promotion(adopting: Scenario) -> Promotion:
     adopting.until("a canary is there", lambda v: bool(v.role("Canary")), seconds=120)
     canary = next(found for found in _deployments(adopting) if found["metadata"]["name"] != "mine")
     refused = adopting.until(
-        "the conflict is reported", lambda v: v.condition("Ready").reason == "FieldConflict", seconds=150
+        "the conflict is reported", lambda v: v.condition("Ready").reason == "FieldConflict", seconds=400
     )
     at_conflict = _target(adopting)
     adopting.patch({"targetRef": {"fieldConflicts": "Override"}})
-    attempt = adopting.attempt_ended(before, "Promoted", 300)
+    attempt = adopting.attempt_ended(before, "Promoted", 480)
     adopting.patch({"tuning": {"mode": "Recommend"}})
     until("the canary is gone", lambda: len(_deployments(adopting)) == 1, seconds=60)
     return Promotion(

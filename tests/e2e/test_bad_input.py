@@ -156,7 +156,7 @@ def test_three_edits_in_ten_seconds_end_with_the_last_one(served: Scenario, stab
     found = served.until(
         "the last edit serves alone",
         lambda v: v.phase == "Stable" and v.stable_config.get("maxNumSeqs") == 8,
-        seconds=240,
+        seconds=480,
     )
     served.settled(found.role("Stable"))
     assert served.pods.least_of_all(changed) >= served.service.replicas

@@ -47,20 +47,20 @@ def test_killing_the_operator_in_every_phase_changes_nothing_in_the_end(
     killer = Killer(scenario, operator, ("CanaryStarting", "CanaryJudging", "Promoting", "Watching"))
     scenario.glance = killer.glance
     scenario.patch({"tuning": {"mode": "Apply"}})
-    promoted = scenario.attempt_ended(before, "Promoted", 300)
+    promoted = scenario.attempt_ended(before, "Promoted", 600)
     scenario.settled(promoted.revision)
     assert killer.killed == ["CanaryStarting", "CanaryJudging", "Promoting", "Watching"]
 
     scenario.patch({"tuning": {"mode": "Recommend"}})
     killer = Killer(scenario, operator, ("CanaryStarting", "CanaryJudging", "RollingBack"))
     scenario.glance = killer.glance
-    harmed = scenario.spoil({"maxNumSeqs": 2}, "RolledBack", 300)
+    harmed = scenario.spoil({"maxNumSeqs": 2}, "RolledBack", 480)
     assert "CanaryJudging" in killer.killed
     assert harmed.stable_min_ready >= scenario.service.replicas
 
     killer = Killer(scenario, operator, ("CanaryStarting", "RollingBack"))
     scenario.glance = killer.glance
-    broken = scenario.spoil({"blockSize": 16}, "Abandoned", 240)
+    broken = scenario.spoil({"blockSize": 16}, "Abandoned", 300)
     assert "CanaryStarting" in killer.killed
     assert broken.stable_min_ready >= scenario.service.replicas
 
