@@ -15,11 +15,18 @@ from trimtab.model.rollout import (
     Stable,
     Strategy,
 )
-from trimtab.rollout.capacity import floor, owned_elsewhere, whole
+from trimtab.rollout.capacity import canary, floor, owned_elsewhere, whole
 
 
 def ensure(what: Stable | Candidate, replicas: int | None) -> EnsureRevision:
     return EnsureRevision(what.revision, what.config, what.template, replicas)
+
+
+def leaving(candidate: Candidate, facts: RolloutFacts, keeps: int) -> Action:
+    """The candidate at the replicas that it keeps for now; once it has no pods left, its workload goes."""
+    if canary(facts, candidate.revision).gone:
+        return RemoveRevision(candidate.revision)
+    return ensure(candidate, keeps)
 
 
 def serving(state: RolloutState, facts: RolloutFacts) -> tuple[Action, ...]:

@@ -10,14 +10,13 @@ from trimtab.model.rollout import (
     Action,
     Phase,
     ReconfigureTarget,
-    RemoveRevision,
     RolloutFacts,
     RolloutState,
     Strategy,
 )
 from trimtab.rollout.capacity import canary, kept_of_candidate, still_needed, target, target_runs, whole
 from trimtab.rollout.checks import Hold, Pass, counted
-from trimtab.rollout.level import ensure, serving
+from trimtab.rollout.level import ensure, leaving, serving
 from trimtab.rollout.strategies import canary as by_canary
 from trimtab.rollout.strategies.way import Way
 
@@ -43,10 +42,9 @@ def moving(state: RolloutState, facts: RolloutFacts, now: float) -> tuple[Action
     if state.phase is Phase.SHIFTING:
         return trying(state, facts, now)
     takes = ReconfigureTarget(candidate.revision, candidate.config, candidate.template)
-    found = canary(facts, candidate.revision)
     if facts.paused or not target_runs(facts, state, candidate.revision):
         return (takes, ensure(candidate, candidates(facts, state)))
-    return (takes, RemoveRevision(candidate.revision) if found.gone else ensure(candidate, 0))
+    return (takes, leaving(candidate, facts, 0))
 
 
 def is_moved(facts: RolloutFacts, state: RolloutState, now: float) -> Pass | Hold:
@@ -78,10 +76,7 @@ def restoring(state: RolloutState, facts: RolloutFacts, now: float) -> tuple[Act
     back: tuple[Action, ...] = ()
     if state.moved:
         back = (ReconfigureTarget(stable.revision, stable.config, stable.template),)
-    going: Action = ensure(candidate, kept_of_candidate(state, facts, now))
-    if canary(facts, candidate.revision).gone:
-        going = RemoveRevision(candidate.revision)
-    return (*back, going)
+    return (*back, leaving(candidate, facts, kept_of_candidate(state, facts, now)))
 
 
 WAY = Way(

@@ -7,10 +7,10 @@ old pods run on until the watch is over, so that going back is a switch as well.
 from __future__ import annotations
 
 from trimtab.model.reason import Reason
-from trimtab.model.rollout import Action, Phase, RemoveRevision, RolloutFacts, RolloutState, ServeOnly
+from trimtab.model.rollout import Action, Phase, RolloutFacts, RolloutState, ServeOnly
 from trimtab.rollout.capacity import canary, kept_of_candidate, lasting, whole
 from trimtab.rollout.checks import Hold, Pass, counted
-from trimtab.rollout.level import ensure, serving
+from trimtab.rollout.level import ensure, leaving, serving
 from trimtab.rollout.strategies.way import Way
 
 
@@ -66,12 +66,9 @@ def restoring(state: RolloutState, facts: RolloutFacts, now: float) -> tuple[Act
     candidate, stable = state.candidate, state.stable
     if candidate is None or stable is None:
         return serving(state, facts)
-    found = canary(facts, candidate.revision)
     carries = facts.revision(stable.revision).ready >= max(whole(facts, state), 1)
-    only = (ServeOnly(stable.revision),) if carries and not found.gone else ()
-    going: Action = ensure(candidate, kept_of_candidate(state, facts, now))
-    if found.gone:
-        going = RemoveRevision(candidate.revision)
+    only = (ServeOnly(stable.revision),) if carries and not canary(facts, candidate.revision).gone else ()
+    going = leaving(candidate, facts, kept_of_candidate(state, facts, now))
     return (*only, *serving(state, facts), going)
 
 

@@ -8,7 +8,7 @@ beside an untouched stable revision.
 from __future__ import annotations
 
 from trimtab.model.reason import Reason
-from trimtab.model.rollout import Action, Phase, RemoveRevision, RevisionFacts, RolloutFacts, RolloutState
+from trimtab.model.rollout import Action, Phase, RevisionFacts, RolloutFacts, RolloutState
 from trimtab.rollout.capacity import (
     canary,
     canary_replicas,
@@ -20,7 +20,7 @@ from trimtab.rollout.capacity import (
     whole,
 )
 from trimtab.rollout.checks import Hold, Pass, counted
-from trimtab.rollout.level import ensure, serving
+from trimtab.rollout.level import ensure, leaving, serving
 from trimtab.rollout.strategies.way import Way
 
 
@@ -145,10 +145,7 @@ def restoring(state: RolloutState, facts: RolloutFacts, now: float) -> tuple[Act
     candidate, stable = state.candidate, state.stable
     if candidate is None or stable is None:
         return serving(state, facts)
-    going: Action = ensure(candidate, kept_of_candidate(state, facts, now))
-    if canary(facts, candidate.revision).gone:
-        going = RemoveRevision(candidate.revision)
-    return (*_stable(state, facts), going)
+    return (*_stable(state, facts), leaving(candidate, facts, kept_of_candidate(state, facts, now)))
 
 
 def _stable(state: RolloutState, facts: RolloutFacts) -> tuple[Action, ...]:

@@ -9,10 +9,10 @@ make room first, and the load is no reason to wait.
 from __future__ import annotations
 
 from trimtab.model.reason import Reason
-from trimtab.model.rollout import Action, Phase, RemoveRevision, RevisionFacts, RolloutFacts, RolloutState
+from trimtab.model.rollout import Action, Phase, RevisionFacts, RolloutFacts, RolloutState
 from trimtab.rollout.capacity import canary, is_restored, lasting, least_in_place, overdue, whole
 from trimtab.rollout.checks import Hold, Pass, counted
-from trimtab.rollout.level import ensure, serving, unknown
+from trimtab.rollout.level import ensure, leaving, serving, unknown
 from trimtab.rollout.strategies import canary as by_canary
 from trimtab.rollout.strategies.way import Way
 
@@ -97,11 +97,11 @@ def restoring(state: RolloutState, facts: RolloutFacts, now: float) -> tuple[Act
         return serving(state, facts)
     replicas = whole(facts, state)
     source, found = facts.revision(stable.revision), canary(facts, candidate.revision)
-    going: Action = ensure(candidate, _kept(state, facts, now))
-    if found.gone:
-        going = RemoveRevision(candidate.revision)
     room = replicas - max(len(found.pods), found.desired)
-    return (ensure(stable, max(min(source.desired, replicas), room, 0)), going)
+    return (
+        ensure(stable, max(min(source.desired, replicas), room, 0)),
+        leaving(candidate, facts, _kept(state, facts, now)),
+    )
 
 
 def _kept(state: RolloutState, facts: RolloutFacts, now: float) -> int:
