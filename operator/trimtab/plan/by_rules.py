@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from trimtab.model.plan import NoPlan, Optimization, Plan, Proposal, Rejected
 from trimtab.model.reason import Reason
+from trimtab.plan.assembled import assembled
 from trimtab.plan.combine import combined, ordered
 from trimtab.plan.context import Context
 from trimtab.plan.feasibility import infeasible
@@ -13,8 +12,6 @@ from trimtab.plan.guardrails import objection
 from trimtab.plan.modelled import KNOBS, NothingBetter
 from trimtab.plan.optimizers import OPTIMIZERS
 from trimtab.plan.workload import told
-
-_MOST_REJECTED: Final = 16
 
 
 def by_rules(context: Context, weighed: NothingBetter | None) -> Proposal:
@@ -34,21 +31,11 @@ def by_rules(context: Context, weighed: NothingBetter | None) -> Proposal:
     steps = _applicable(context, ordered(accepted), rejected)
     if not steps:
         return _no_safe_change(context, rejected) if weighed is None else _nothing_better(context, weighed)
-    result = request.config
-    for step in steps:
-        result = result.with_changes(step.as_changes)
-    plan = Plan(
-        namespace=request.namespace,
-        target=request.target,
-        engine=request.engine,
-        engine_version=request.version,
-        start=request.config,
-        result=result,
-        optimizations=steps,
+    plan = assembled(
+        context,
+        steps,
         improvement=combined(context, steps, context.objective),
-        rejected=tuple(rejected[:_MOST_REJECTED]),
-        fingerprint=context.workload.fingerprint,
-        gpus_while_rolling_out=request.gpus_per_pod * (request.replicas + 1),
+        rejected=rejected,
         estimated=True,
         shortfall=_shortfall(context, weighed),
     )

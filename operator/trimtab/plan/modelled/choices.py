@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -12,13 +12,12 @@ import numpy as np
 from trimtab.model.config import EngineConfig, KnobValue
 from trimtab.model.plan import Rejected
 from trimtab.plan.context import Context
-from trimtab.plan.memory import DoesNotFit, MemoryModel, fit, limits_of
-from trimtab.plan.memory.limits import Limits
 from trimtab.plan.modelled.subject import KNOBS, Subject, mixture
 from trimtab.plan.point import ServingPoint
 from trimtab.plan.rules import BURST
 from trimtab.plan.search.candidates import Bools, Floats
 from trimtab.plan.search.space import Axis, Space
+from trimtab.plan.starting import starting
 
 _SEQUENCES: Final = (4, 8, 16, 32, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
 _BUDGETS: Final = (1024, 2048, 4096, 8192, 16384)
@@ -158,23 +157,9 @@ def _as_bad(config: EngineConfig, bad: EngineConfig, values: Mapping[str, KnobVa
 
 
 def _starting(subject: Subject, space: Space) -> Bools:
-    """Which rows the engine would start: the memory model, once per layout and formats, over arrays of limits."""
+    """Which rows the engine would start; what runs does."""
     names = ("kvCacheDtype", "tensorParallelSize", "dataParallelSize", "quantization", "gpuMemoryUtilizationPercent")
-    keys = np.column_stack([space.choices(name) for name in names])
-    starts = np.zeros(space.count, bool)
-    for key in np.unique(keys, axis=0):
-        rows = np.flatnonzero((keys == key).all(axis=1))
-        point, _ = subject.with_values(space.config(int(rows[0])))
-        if isinstance(fit(point), DoesNotFit) and isinstance(fit(replace(point, max_num_seqs=1)), DoesNotFit):
-            continue
-        usual = limits_of(point)
-        limits = Limits(
-            sequences=space.numbers("maxNumSeqs")[rows],
-            step_tokens=space.numbers("maxNumBatchedTokens")[rows],
-            length=usual.length,
-            utilization=usual.utilization,
-        )
-        starts[rows] = MemoryModel.of(point).starts(limits)
+    starts = starting(space, names, lambda row: subject.with_values(space.config(row))[0])
     now = space.row(subject.values)
     if now is not None:
         starts[now] = True

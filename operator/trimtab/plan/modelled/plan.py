@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from trimtab.model.config import EngineConfig
 from trimtab.model.plan import Plan, Rejected
+from trimtab.plan.assembled import MOST_REJECTED, assembled
 from trimtab.plan.context import Context
 from trimtab.plan.modelled.choices import BOLD, CAUTIOUS, Choices, choices
 from trimtab.plan.modelled.choose import Chosen, choose, still_good
@@ -17,8 +17,6 @@ from trimtab.plan.modelled.subject import subject_of
 from trimtab.plan.modelled.way import improvement, way
 from trimtab.plan.modelled.weighed import Weighed, weigh
 from trimtab.plan.search import Goal
-
-_MOST_REJECTED = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +52,7 @@ def modelled(context: Context) -> Answer | None:
             if isinstance(chosen, Chosen):
                 return _plan(context, found, weighed, chosen, missed)
             if not nothing.message:
-                nothing = NothingBetter(chosen, rejected(found, weighed, goal, None)[:_MOST_REJECTED], missed)
+                nothing = NothingBetter(chosen, rejected(found, weighed, goal, None)[:MOST_REJECTED], missed)
     return nothing
 
 
@@ -71,22 +69,12 @@ def _goals(context: Context, goal: Goal) -> Iterator[Goal]:
 
 
 def _plan(context: Context, found: Choices, weighed: Weighed, chosen: Chosen, missed: str) -> Plan:
-    request, steps = context.request, way(context, found, weighed, chosen)
-    result: EngineConfig = request.config
-    for step in steps:
-        result = result.with_changes(step.as_changes)
-    return Plan(
-        namespace=request.namespace,
-        target=request.target,
-        engine=request.engine,
-        engine_version=request.version,
-        start=request.config,
-        result=result,
-        optimizations=steps,
+    steps = way(context, found, weighed, chosen)
+    return assembled(
+        context,
+        steps,
         improvement=improvement(weighed, chosen),
-        rejected=rejected(found, weighed, chosen.goal, chosen)[:_MOST_REJECTED],
-        fingerprint=context.workload.fingerprint,
-        gpus_while_rolling_out=request.gpus_per_pod * (request.replicas + 1),
+        rejected=rejected(found, weighed, chosen.goal, chosen),
         estimated=False,
         shortfall=missed,
     )

@@ -11,12 +11,12 @@ import numpy as np
 
 from trimtab.catalogue.models.shape import Experts, Latent, ModelShape
 from trimtab.model.config import KnobValue
-from trimtab.plan.memory import DoesNotFit, MemoryModel, fit, limits_of
-from trimtab.plan.memory.limits import Limits
+from trimtab.plan.memory import DoesNotFit, fit
 from trimtab.plan.paper.request import PaperError, PaperRequest
 from trimtab.plan.point import Layout, ServingPoint, Traffic
 from trimtab.plan.request import Bounds
 from trimtab.plan.search.space import Axis, Space
+from trimtab.plan.starting import starting
 
 SEQUENCES: Final = (1, 2, 4, 8, 16, 32, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
 BUDGETS: Final = (1024, 2048, 4096, 8192, 16384)
@@ -133,14 +133,19 @@ def _space(request: PaperRequest, found: list[Layout]) -> Space:
     )
     gpus = np.array([layout.gpus for layout in found])[space.choices("layout")] * space.numbers("replicas")
     space = space.where((gpus <= request.gpus) & (space.numbers("maxNumSeqs") <= space.numbers("maxNumBatchedTokens")))
-    return space.where(_fitting(request, space, found))
+    knobs = ("layout", "weights", "kvCacheDtype")
+    return space.where(starting(space, knobs, lambda row: _unlimited(request, found, space.config(row))))
 
 
 def _configured(request: PaperRequest, found: list[Layout], config: Mapping[str, KnobValue]) -> ServingPoint:
     """The serving point of one row."""
-    base = point_of(request, found[int(config["layout"])], str(config["weights"]), str(config["kvCacheDtype"]))
     sequences, tokens = int(config["maxNumSeqs"]), int(config["maxNumBatchedTokens"])
-    return replace(base, max_num_seqs=sequences, max_num_batched_tokens=tokens)
+    return replace(_unlimited(request, found, config), max_num_seqs=sequences, max_num_batched_tokens=tokens)
+
+
+def _unlimited(request: PaperRequest, found: list[Layout], config: Mapping[str, KnobValue]) -> ServingPoint:
+    """The same with the engine's own limits of a batch."""
+    return point_of(request, found[int(config["layout"])], str(config["weights"]), str(config["kvCacheDtype"]))
 
 
 @lru_cache(maxsize=64)
@@ -194,24 +199,3 @@ def point_of(request: PaperRequest, layout: Layout, weights: str, cache: str) ->
         max_model_len=request.max_model_len,
         memory_utilization=request.memory_utilization,
     )
-
-
-def _fitting(request: PaperRequest, space: Space, found: list[Layout]) -> np.ndarray:
-    """Which rows the engine would start: the memory model, once per layout and formats, over arrays of limits."""
-    starts = np.zeros(space.count, bool)
-    keys = np.column_stack([space.choices(name) for name in ("layout", "weights", "kvCacheDtype")])
-    for key in np.unique(keys, axis=0):
-        rows = (keys == key).all(axis=1)
-        weights, cache = (str(space.axes[n].values[key[n - 1]]) for n in (2, 3))
-        point = point_of(request, found[int(key[0])], weights, cache)
-        if isinstance(fit(point), DoesNotFit) and isinstance(fit(replace(point, max_num_seqs=1)), DoesNotFit):
-            continue
-        usual = limits_of(point)
-        limits = Limits(
-            sequences=space.numbers("maxNumSeqs")[rows],
-            step_tokens=space.numbers("maxNumBatchedTokens")[rows],
-            length=usual.length,
-            utilization=usual.utilization,
-        )
-        starts[rows] = MemoryModel.of(point).starts(limits)
-    return starts
