@@ -28,7 +28,8 @@ from tests.fault.background import Background
 from tests.fault.clock import Ages, Clock
 from tests.fault.control_plane import ControlPlane, kubeconfig_for
 from tests.fault.kubelet import Kubelet
-from tests.fault.natures import Nature, sequences
+from tests.fault.llmdeployment import NAME, Resource
+from tests.fault.natures import Nature
 from tests.fault.samples import SCRAPE_SECONDS, Engine, write
 from tests.fault.script import Script
 from tests.fault.tap import KilledError, Tap, Tapped
@@ -51,7 +52,6 @@ from trimtab.telemetry.metrics import Metrics
 from trimtab.telemetry.tracing import Tracing
 
 Object = dict[str, Any]
-NAME = "chat"
 SPEC: Object = {
     "model": {"name": "m75", "source": "/models/m75"},
     "engine": {
@@ -81,7 +81,7 @@ _SETTLED_SECONDS = 600.0  # of the wall, for controllers that have nothing to wa
 
 
 @dataclass
-class Bed:
+class Bed(Resource):
     """One LLMDeployment `chat` in a namespace of its own. Use it with `async with`."""
 
     plane: ControlPlane
@@ -270,14 +270,6 @@ class Bed:
         body = {"metadata": {"name": NAME, "namespace": self.namespace}, "spec": merged(SPEC, changes)}
         self.admin.create(LLM_DEPLOYMENTS, body)
 
-    def edit(self, spec: Mapping[str, Any]) -> None:
-        """A merge patch of the spec."""
-        self.admin.patch(LLM_DEPLOYMENTS, self.namespace, NAME, {"spec": dict(spec)})
-
-    def sequences(self, number: int) -> None:
-        """The spec asks for so many running sequences."""
-        self.edit({"engine": {"config": {"maxNumSeqs": number}}})
-
     async def metrics(self, mode: str) -> None:
         """What happens to queries from now on; see `tests.e2e.prometheus_proxy`."""
         await asyncio.to_thread(self.background.call, self.metrics_proxy.switch(mode))
@@ -286,32 +278,12 @@ class Bed:
         names = {f"trimtab.dev/{name}": value for name, value in annotations.items()}
         self.admin.patch(LLM_DEPLOYMENTS, self.namespace, NAME, {"metadata": {"annotations": names}})
 
-    # What there is
-
-    def status(self) -> Object:
-        found = self.admin.find(LLM_DEPLOYMENTS, self.namespace, NAME)
-        return dict((found or {}).get("status") or {})
-
-    def phase(self) -> str:
-        return str(self.status().get("phase", ""))
-
-    def attempts(self) -> list[tuple[str, str]]:
-        """Outcome and reason of each, the newest first."""
-        return [(attempt["outcome"], attempt["reason"]) for attempt in self.status().get("attempts") or ()]
-
-    def ended(self, count: int = 1) -> bool:
-        """Whether so many trials are over and nothing is on trial."""
-        status = self.status()
-        return status.get("phase") == "Stable" and len(status.get("attempts") or ()) >= count
-
-    def serving(self) -> dict[int, int]:
-        """Ready pods by their `--max-num-seqs`."""
-        found: dict[int, int] = {}
-        for pod in self.admin.list(PODS, self.namespace):
-            if pod["metadata"]["name"] in self.kubelet.ready:
-                number = sequences(pod["spec"]["containers"][0])
-                found[number] = found.get(number, 0) + 1
-        return found
+    async def begun(self, number: int, phase: str) -> None:
+        """A stable service of two pods, and the spec's trial of `number` sequences in `phase`."""
+        await self.create()
+        self.watch_capacity()
+        self.sequences(number)
+        await self.run(lambda: self.phase() == phase, what=phase)
 
     def told(self) -> str:
         """What the status says, for a failed test."""

@@ -19,11 +19,12 @@ from tests.e2e.manifests import merged
 from tests.fault.admin import NAMESPACES, Admin
 from tests.fault.api_proxy import ApiProxy
 from tests.fault.background import Background
-from tests.fault.bed import NAME, SPEC
+from tests.fault.bed import SPEC
 from tests.fault.clock import Ages, Clock
 from tests.fault.control_plane import ControlPlane, kubeconfig_for
 from tests.fault.kubelet import Kubelet
-from tests.fault.natures import GOOD, NATURES, sequences
+from tests.fault.llmdeployment import NAME, Resource
+from tests.fault.natures import GOOD, NATURES
 from tests.fault.programs import Programs
 from tests.fault.samples import Engine, write
 from tests.fault.script import Call, Script
@@ -111,7 +112,7 @@ class Process:
         self.background.call(self.proxy.stop())
 
 
-class RealTime:
+class RealTime(Resource):
     """A namespace with the resource `chat`, the cluster's life in a thread, and processes. A context manager."""
 
     def __init__(self, plane: ControlPlane, prometheus_url: str, background: Background) -> None:
@@ -153,31 +154,6 @@ class RealTime:
     def create(self) -> None:
         body = {"metadata": {"name": NAME, "namespace": self.namespace}, "spec": merged(SPEC, _QUICK)}
         self.admin.create(LLM_DEPLOYMENTS, body)
-
-    def sequences(self, number: int) -> None:
-        spec = {"engine": {"config": {"maxNumSeqs": number}}}
-        self.admin.patch(LLM_DEPLOYMENTS, self.namespace, NAME, {"spec": spec})
-
-    def status(self) -> Object:
-        found = self.admin.find(LLM_DEPLOYMENTS, self.namespace, NAME)
-        return dict((found or {}).get("status") or {})
-
-    def phase(self) -> str:
-        return str(self.status().get("phase", ""))
-
-    def attempts(self) -> list[tuple[str, str]]:
-        return [(attempt["outcome"], attempt["reason"]) for attempt in self.status().get("attempts") or ()]
-
-    def ended(self, count: int = 1) -> bool:
-        return self.phase() == "Stable" and len(self.attempts()) >= count
-
-    def serving(self) -> dict[int, int]:
-        found: dict[int, int] = {}
-        for pod in self.admin.list(PODS, self.namespace):
-            if pod["metadata"]["name"] in self.kubelet.ready:
-                number = sequences(pod["spec"]["containers"][0])
-                found[number] = found.get(number, 0) + 1
-        return found
 
     def until(self, what: Callable[[], bool], seconds: float = 240.0) -> None:
         """Waits, and starts processes again that have ended."""

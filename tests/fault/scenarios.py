@@ -8,7 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.fault.bed import NAME, Bed
+from tests.fault.bed import Bed
+from tests.fault.llmdeployment import NAME
 from tests.fault.natures import GOOD, NATURES, QUEUED, Nature
 from tests.fault.tap import Crash
 from trimtab.kube.kinds import DEPLOYMENTS, LLM_DEPLOYMENTS, OPTIMIZATION_PLANS, PODS, SERVICES

@@ -25,14 +25,6 @@ async def bed(plane: ControlPlane, prometheus_url: str, background: Background) 
         yield found
 
 
-async def begun(bed: Bed, number: int, phase: str) -> None:
-    """A stable service of two pods, and the spec's trial of `number` sequences in `phase`."""
-    await bed.create()
-    bed.watch_capacity()
-    bed.sequences(number)
-    await bed.run(lambda: bed.phase() == phase, what=phase)
-
-
 @pytest.mark.parametrize(
     ("number", "outcome", "reason"),
     [
@@ -82,7 +74,7 @@ async def test_b2_09_a_quota_that_refuses_the_surge_pod_ends_the_trial(bed: Bed)
 async def test_b2_09_stable_pods_that_die_during_a_trial_do_not_stop_it_from_ending(
     bed: Bed, number: int, phase: str
 ) -> None:
-    await begun(bed, number, phase)
+    await bed.begun(number, phase)
     for pod in bed.admin.list(PODS, bed.namespace):
         if sequences(pod["spec"]["containers"][0]) == 1:
             bed.admin.delete(PODS, bed.namespace, pod["metadata"]["name"])
@@ -94,7 +86,7 @@ async def test_b2_09_stable_pods_that_die_during_a_trial_do_not_stop_it_from_end
 
 async def test_b2_09_a_node_that_is_lost_with_stable_pods_does_not_stop_a_trial_from_ending(bed: Bed) -> None:
     """The pods stay, not ready, until somebody removes the node."""
-    await begun(bed, 8, "CanaryJudging")
+    await bed.begun(8, "CanaryJudging")
     stable = bed.status()["rollout"]["stable"]["revision"]
     bed.kubelet.lost = {pod for pod in bed.kubelet.ready if stable in pod}
     assert len(bed.kubelet.lost) == 2
@@ -105,7 +97,7 @@ async def test_b2_09_a_node_that_is_lost_with_stable_pods_does_not_stop_a_trial_
 
 
 async def test_b2_10_a_new_spec_in_the_middle_of_a_trial_supersedes_it(bed: Bed) -> None:
-    await begun(bed, 8, "CanaryJudging")
+    await bed.begun(8, "CanaryJudging")
     bed.sequences(12)
     await bed.run(lambda: bed.ended(2))
     assert bed.attempts() == [("Promoted", "WithinSLO"), ("Superseded", "Superseded")]
@@ -114,7 +106,7 @@ async def test_b2_10_a_new_spec_in_the_middle_of_a_trial_supersedes_it(bed: Bed)
 
 
 async def test_b2_10_the_old_spec_in_the_middle_of_a_trial_withdraws_it(bed: Bed) -> None:
-    await begun(bed, 8, "CanaryJudging")
+    await bed.begun(8, "CanaryJudging")
     bed.sequences(1)
     await bed.run(bed.ended)
     assert bed.attempts() == [("Withdrawn", "Withdrawn")]
@@ -123,7 +115,7 @@ async def test_b2_10_the_old_spec_in_the_middle_of_a_trial_withdraws_it(bed: Bed
 
 @pytest.mark.parametrize("phase", ["CanaryStarting", "CanaryJudging", "Promoting", "Watching"])
 async def test_b2_10_a_pause_holds_every_phase_and_its_end_lets_it_go_on(bed: Bed, phase: str) -> None:
-    await begun(bed, 8, phase)
+    await bed.begun(8, phase)
     bed.annotate(paused="true")
     await bed.step()
     held = bed.phase()
@@ -138,7 +130,7 @@ async def test_b2_10_a_pause_holds_every_phase_and_its_end_lets_it_go_on(bed: Be
 
 @pytest.mark.parametrize("phase", ["CanaryStarting", "CanaryJudging", "Promoting", "Watching"])
 async def test_b2_10_a_person_who_rolls_back_gets_what_was_and_may_try_again(bed: Bed, phase: str) -> None:
-    await begun(bed, 8, phase)
+    await bed.begun(8, phase)
     bed.annotate(rollback=bed.status()["rollout"]["candidate"]["revision"])
     await bed.run(bed.ended)
     assert bed.attempts()[0][1] == "RolledBackByUser"
@@ -155,7 +147,7 @@ async def test_b2_11_a_rollback_whose_writes_fail_restores_stable_before_the_can
     bed: Bed, intervals: int
 ) -> None:
     """Harm that shows after the promotion, and an API server that refuses Deployments, also beyond every deadline."""
-    await begun(bed, 8, "Watching")
+    await bed.begun(8, "Watching")
     assert bed.script is not None
     bed.kubelet.natures = {**NATURES, 8: HARMFUL}
     refused = Fault(kind=Kind.STATUS, status=503)
@@ -173,7 +165,7 @@ async def test_b2_11_a_rollback_whose_writes_fail_restores_stable_before_the_can
 
 async def test_b2_11_a_rollback_target_that_fits_no_more_leaves_the_candidate_serving(bed: Bed) -> None:
     """Serving slowly is better than not serving; and the next good spec ends it."""
-    await begun(bed, 8, "Watching")
+    await bed.begun(8, "Watching")
     bed.kubelet.natures = {**NATURES, 8: HARMFUL, 1: Nature(fate=Fate.PENDING)}
     await bed.run(lambda: bed.phase() == "RollingBack")
     await bed.run(lambda: bed.phase() == "Stable")
@@ -186,7 +178,7 @@ async def test_b2_11_a_rollback_target_that_fits_no_more_leaves_the_candidate_se
 
 
 async def test_b2_11_a_candidate_that_turns_harmful_while_it_is_promoted_goes_back(bed: Bed) -> None:
-    await begun(bed, 8, "Promoting")
+    await bed.begun(8, "Promoting")
     bed.kubelet.natures = {**NATURES, 8: HARMFUL}
     await bed.run(bed.ended)
     await bed.quiet()
@@ -196,7 +188,7 @@ async def test_b2_11_a_candidate_that_turns_harmful_while_it_is_promoted_goes_ba
 
 
 async def test_b2_11_a_failed_revision_is_not_tried_again(bed: Bed) -> None:
-    await begun(bed, 3, "CanaryJudging")
+    await bed.begun(3, "CanaryJudging")
     await bed.run(bed.ended)
     bed.kubelet.natures = {**NATURES, 3: GOOD}
     await bed.rest(12)

@@ -12,8 +12,9 @@ from tests.cluster.fixtures import REPOSITORY
 from tests.fault import control_plane
 from tests.fault.admin import NAMESPACES
 from tests.fault.background import Background
-from tests.fault.bed import NAME, Bed
+from tests.fault.bed import Bed
 from tests.fault.control_plane import ControlPlane
+from tests.fault.llmdeployment import NAME
 from tests.fault.natures import NATURES, QUEUED, Nature
 from tests.fault.scenarios import nothing_left
 from trimtab.kube.kinds import DEPLOYMENTS, HPAS, LLM_DEPLOYMENTS
@@ -27,13 +28,6 @@ PHASES = ("CanaryStarting", "CanaryJudging", "Promoting", "Watching")
 async def bed(plane: ControlPlane, prometheus_url: str, background: Background) -> AsyncIterator[Bed]:
     async with Bed(plane, prometheus_url, background, natures=dict(NATURES)) as found:
         yield found
-
-
-async def begun(bed: Bed, number: int, phase: str) -> None:
-    await bed.create()
-    bed.watch_capacity()
-    bed.sequences(number)
-    await bed.run(lambda: bed.phase() == phase, what=phase)
 
 
 async def away(bed: Bed, seconds: float) -> None:
@@ -59,7 +53,7 @@ async def test_b2_06_a_spec_edited_there_and_back_while_the_operator_is_down_is_
 
 
 async def test_b2_06_a_spec_edited_there_and_back_in_the_middle_of_a_trial_goes_on_with_it(bed: Bed) -> None:
-    await begun(bed, 8, "CanaryJudging")
+    await bed.begun(8, "CanaryJudging")
     bed.sequences(12)
     bed.sequences(8)
     await away(bed, 60)
@@ -69,7 +63,7 @@ async def test_b2_06_a_spec_edited_there_and_back_in_the_middle_of_a_trial_goes_
 
 @pytest.mark.parametrize("phase", PHASES)
 async def test_b2_06_a_resource_deleted_while_the_operator_is_down_leaves_nothing(bed: Bed, phase: str) -> None:
-    await begun(bed, 8, phase)
+    await bed.begun(8, phase)
     bed.admin.delete(LLM_DEPLOYMENTS, bed.namespace, NAME)
     await away(bed, 30)
     await bed.run(lambda: nothing_left(bed))
@@ -82,7 +76,7 @@ async def test_b2_06_a_trial_that_was_half_way_is_ended_after_ten_minutes_withou
     bed: Bed, phase: str
 ) -> None:
     """A deadline that is over by then ends a trial, but a good configuration is not remembered as bad for it."""
-    await begun(bed, 8, phase)
+    await bed.begun(8, phase)
     await away(bed, 600)
     await bed.run(lambda: bed.ended() and bed.attempts()[0] == ("Promoted", "WithinSLO"))
     assert not bed.status()["rollout"].get("bad")
@@ -95,7 +89,7 @@ async def test_b2_06_a_trial_that_was_half_way_is_ended_after_ten_minutes_withou
 async def test_b2_06_a_deployment_deleted_by_hand_while_the_operator_is_down_comes_back(
     bed: Bed, which: str, phase: str
 ) -> None:
-    await begun(bed, 8, phase)
+    await bed.begun(8, phase)
     revision = bed.status()["rollout"][which]["revision"]
     bed.admin.delete(DEPLOYMENTS, bed.namespace, f"{NAME}-{revision}")
     await away(bed, 30)
@@ -192,7 +186,7 @@ async def test_b2_12_metrics_about_the_threshold_for_an_hour_lead_to_a_bounded_n
 async def test_b2_13_a_namespace_that_is_terminated_in_the_middle_of_a_trial_ends_without_us(
     bed: Bed, phase: str
 ) -> None:
-    await begun(bed, 8, phase)
+    await bed.begun(8, phase)
     bed.admin.delete(NAMESPACES, "", bed.namespace)
     await bed.run(lambda: nothing_left(bed) and bed.admin.find(NAMESPACES, "", bed.namespace) is None)
     assert await bed.rest(3) == []
@@ -200,7 +194,7 @@ async def test_b2_13_a_namespace_that_is_terminated_in_the_middle_of_a_trial_end
 
 
 async def test_b2_13_a_finalizer_left_by_an_older_version_is_not_waited_for_and_nothing_is_written(bed: Bed) -> None:
-    await begun(bed, 8, "CanaryJudging")
+    await bed.begun(8, "CanaryJudging")
     finalizer = ["kopf.zalando.org/KopfFinalizerMarker"]
     bed.admin.patch(LLM_DEPLOYMENTS, bed.namespace, NAME, {"metadata": {"finalizers": finalizer}})
     bed.admin.delete(LLM_DEPLOYMENTS, bed.namespace, NAME)
@@ -217,7 +211,7 @@ async def test_b2_13_definitions_that_are_removed_and_applied_again_begin_anew(
     """On a control plane of its own: every LLMDeployment of the cluster goes with its definition."""
     with control_plane.running(tmp_path) as own:
         async with Bed(own, prometheus_url, background, natures=dict(NATURES)) as bed:
-            await begun(bed, 8, "CanaryJudging")
+            await bed.begun(8, "CanaryJudging")
             own.kubectl("delete", "crd", "llmdeployments.trimtab.dev", "--wait=true")
             await bed.rest(2)
             own.kubectl("apply", "--server-side", f"--filename={REPOSITORY / 'crds'}")
@@ -260,7 +254,7 @@ def _unknown(document: dict[str, Any]) -> dict[str, Any]:
 async def test_b2_15_a_state_with_an_unknown_word_is_held_and_goes_on_when_its_version_is_back(
     bed: Bed, phase: str
 ) -> None:
-    await begun(bed, 8, phase)
+    await bed.begun(8, phase)
     rollout = bed.status()["rollout"]
     _persist(bed, _unknown(rollout))
     await bed.restart()
@@ -281,7 +275,7 @@ async def test_b2_15_a_state_with_an_unknown_word_is_held_and_goes_on_when_its_v
 @pytest.mark.parametrize("phase", PHASES)
 async def test_b2_15_a_state_without_the_fields_that_came_later_is_carried_on(bed: Bed, phase: str) -> None:
     """What an older version wrote: only what a state cannot be without."""
-    await begun(bed, 8, phase)
+    await bed.begun(8, phase)
     rollout = bed.status()["rollout"]
     later = ("heldBy", "holding", "planStarts", "previousUserConfig", "previousUserTemplate", "verdict", "bad")
     _persist(bed, {**rollout, **dict.fromkeys(later)})

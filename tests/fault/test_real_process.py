@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import pytest
 
 from tests.fault.background import Background
-from tests.fault.bed import NAME
 from tests.fault.control_plane import ControlPlane
+from tests.fault.llmdeployment import NAME
 from tests.fault.real_time import RealTime
 from tests.fault.script import FOREVER, Fault, Kind, Rule
 from trimtab.kube.kinds import DEPLOYMENTS, LLM_DEPLOYMENTS
