@@ -17,6 +17,7 @@ class Admin:
     """One connection as the administrator."""
 
     def __init__(self, plane: ControlPlane) -> None:
+        self.sent = 0  # writes
         self._transport = ApiTransport(api_client(plane.kubeconfig), connect_timeout=60.0, read_timeout=180.0)
 
     def close(self) -> None:
@@ -25,6 +26,7 @@ class Admin:
     def _send(
         self, method: str, path: str, body: Any = None, kind: str = "application/json", query: str = ""
     ) -> Object:
+        self.sent += method != "GET"
         if method in ("POST", "PATCH"):
             query = "fieldManager=somebody"  # else the operator's own name would be taken, from its client's header
         pairs = tuple(tuple(pair.split("=", 1)) for pair in query.split("&") if pair)

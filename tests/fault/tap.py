@@ -38,6 +38,7 @@ class Tap:
     writes: list[Call] = field(default_factory=list)
     cycles: list[int] = field(default_factory=list)  # in which cycle each write was made
     cycle: int = 0
+    sent: int = 0  # writes in all
     crash: Crash | None = None
     crashed: bool = False
     before: Callable[[int], None] = lambda number: None  # somebody else acts just before write `number` is sent
@@ -57,6 +58,7 @@ class Tap:
             if not call.is_write:
                 crash = None
             else:
+                self.sent += 1
                 self.writes.append(call)
                 self.cycles.append(self.cycle)
                 crash = self.crash if self.crash is not None and self.crash.write == len(self.writes) else None

@@ -23,9 +23,11 @@ from trimtab.plan.performance.roofline import Floats
 from trimtab.plan.performance.step import Steps
 
 _ITERATIONS: Final = 4
-# What part of its output a sequence holds in the cache while others are admitted: vLLM admits by what is there now, the
-# others reserve for the end.
-_GROWN: Final = {"vllm": 0.6, "sglang": 1.0, "trtllm": 1.0}
+# The least part of its output that a sequence in the cache has grown by while others wait to be admitted: vLLM admits by
+# what is there now and turns the youngest out when the cache is full, the others reserve for the end. Between this and
+# the whole output the sequences are spread evenly.
+_YOUNGEST: Final = {"vllm": 0.2, "sglang": 1.0, "trtllm": 1.0}
+_AGES: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +68,11 @@ def room(batch: Batch) -> Room:
             utilization=batch.limits.utilization[mine],
         )
         held = variant.memory.kv_bytes(limits)
-        length = batch.prompt[mine] + _GROWN.get(variant.memory.point.engine, 1.0) * batch.output[mine]
-        found[mine] = variant.memory.concurrency(held, length, limits.step_tokens)
+        youngest = _YOUNGEST.get(variant.memory.point.engine, 1.0)
+        ages = youngest + (1.0 - youngest) * (np.arange(_AGES)[:, np.newaxis] + 0.5) / _AGES
+        lengths = batch.prompt[mine] + ages * batch.output[mine]
+        # Whole blocks of each length, not those of the mean: a request's last block is half empty on average.
+        found[mine] = held / np.mean(variant.memory.cache.sequence_bytes(lengths, limits.step_tokens), axis=0)
     groups = batch.each("data")
     admitted = np.maximum(1.0, np.minimum(found, batch.limits.sequences) * groups)
     return Room(admitted=admitted, cached=np.maximum(found * groups, 1e-9), fits=found >= 1.0)
