@@ -23,9 +23,9 @@ from trimtab.plan.performance.roofline import Floats
 from trimtab.plan.performance.step import Steps
 
 _ITERATIONS: Final = 4
-# The least part of its output that a sequence in the cache has grown by while others wait to be admitted: vLLM admits by
-# what is there now and turns the youngest out when the cache is full, the others reserve for the end. Between this and
-# the whole output the sequences are spread evenly.
+# The least part of its output that a sequence in the cache has grown by while others wait: vLLM admits by what is there
+# now and turns the youngest out when the cache is full, the others reserve for the end. Between this and the whole
+# output the sequences are spread evenly.
 _YOUNGEST: Final = {"vllm": 0.2, "sglang": 1.0, "trtllm": 1.0}
 _AGES: Final = 8
 

@@ -72,6 +72,15 @@ def test_an_8_bit_cache_is_slower_to_read_and_holds_more_requests(served: Servin
     assert predict(changed(tight, kv_cache="fp8"), long).running > predict(tight, long).running
 
 
+def test_requests_that_grow_into_another_block_leave_room_for_fewer(served: ServingPoint) -> None:
+    """Prompts of a block and a half: by their mean length two blocks would do, and those that have grown hold three."""
+    tight = changed(served, kv_cache_bytes=32 * MIB)
+    many = Traffic(prompt=192, output=96, concurrency=32)
+    within_two, into_three = predict(tight, Traffic(prompt=160, output=96, concurrency=32)), predict(tight, many)
+    assert into_three.running < 0.95 * within_two.running
+    assert into_three.running > 2 / 3 * within_two.running
+
+
 def test_the_engine_plans_no_step_ahead_on_a_processor_whatever_its_version(served: ServingPoint) -> None:
     traffic = closed(8, prompt=64, output=64)
     old = changed(served, version="0.10.0")
