@@ -72,7 +72,7 @@ SPEC: Object = {
     "rollout": {
         "minimumRequests": 20,
         "readyDeadlineSeconds": 120,
-        "judgeDeadlineSeconds": 1800,
+        "judgeDeadlineSeconds": 900,
         "watchSeconds": 60,
         "drainSeconds": 30,
     },

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from trimtab.kube.errors import Gone, KubeError, NotFound, NotLeader
+from trimtab.kube.freshness import Freshness
 from trimtab.kube.kinds import EVENTS, Kind
 from trimtab.kube.transport import ApiTransport, Request, Transport, api_client
 
@@ -44,6 +45,7 @@ class Kube:
         # The lease must be renewed even while every other thread waits for a slow answer.
         self._own_pool = ThreadPoolExecutor(1, thread_name_prefix="kube-lease")
         self.writes: Counter[tuple[str, str]] = Counter()
+        self._freshness = Freshness()
 
     @classmethod
     def connect(
@@ -67,15 +69,21 @@ class Kube:
         return cls(transport, guard=guard, threads=threads, on_write=on_write)
 
     async def get(self, kind: Kind, namespace: str | None, name: str) -> Object | None:
-        """The object, or None when it does not exist."""
+        """The object, or None when it does not exist. Stale for one from before our own last write of it."""
         doing = f"get {_called(kind, namespace, name)}"
+        least = self._freshness.newest(kind, namespace, name)
         try:
-            return await self._read(Request(method="GET", path=kind.path(namespace, name), doing=doing))
+            found = await self._read(Request(method="GET", path=kind.path(namespace, name), doing=doing))
         except NotFound:
             return None
+        self._freshness.check(least, found, doing, kind, namespace, name)
+        return found
 
     async def list(self, kind: Kind, namespace: str | None = None, label_selector: str = "") -> Objects:
-        """All objects of a kind, in one namespace or in all; read in pages, from the start again when one is gone."""
+        """All objects of a kind, in one namespace or in all; read in pages, from the start again when one is gone.
+
+        Stale for a list from before our own last write of that kind.
+        """
         for attempt in range(1, _LIST_ATTEMPTS + 1):
             try:
                 return await self._list_once(kind, namespace, label_selector)
@@ -87,12 +95,14 @@ class Kube:
     async def _list_once(self, kind: Kind, namespace: str | None, label_selector: str) -> Objects:
         items: Objects = []
         position = ""
+        least = self._freshness.newest(kind)
         while True:
             query = [("limit", str(_PAGE))]
             query += [("labelSelector", label_selector)] if label_selector else []
             query += [("continue", position)] if position else []
             doing = f"list {kind.plural}" + (f" in {namespace}" if namespace else "")
             page = await self._read(Request(method="GET", path=kind.path(namespace), doing=doing, query=tuple(query)))
+            self._freshness.check(least, page, doing, kind, namespace, None)
             # The items of a list do not carry what they are.
             items += [{"apiVersion": kind.api_version, "kind": kind.name, **item} for item in page.get("items") or []]
             position = str((page.get("metadata") or {}).get("continue") or "")
@@ -229,6 +239,8 @@ class Kube:
             self._tell(verb, kind, type(error).__name__)
             raise
         self.writes[verb, kind.name] += 1
+        if verb != "delete":  # answered with a Status, or with what was there
+            self._freshness.wrote(kind, answer)
         self._tell(verb, kind, "ok")
         return answer
 

@@ -9,6 +9,7 @@ KubeError
 ├── Invalid             the object was refused (400, 413, 422); `fields` says where it is wrong
 ├── TooManyRequests     the server asks for patience (429); `retry_after` in seconds
 ├── Unavailable         no answer, a time-out, or 5xx: the write may or may not have happened
+│   └── Stale           a read from before our own last write (`freshness`)
 └── NotLeader           this process does not hold the lease, so nothing was sent
 """
 
