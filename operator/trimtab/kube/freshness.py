@@ -1,8 +1,8 @@
 """Refuses answers from the past: what was read is older than what this process wrote before it asked.
 
-The API server's reads are consistent, but a cache or a proxy before it, or a member that was cut off, may lag. The state
-of a rollout lives in the status, so acting on an old one would do a step twice. Resource versions of one kind can be
-compared as integers (KEP-5504, "Comparable Resource Version"); where they are none, nothing is refused.
+The API server's reads are consistent, but a cache or a proxy before it, or a member that was cut off, may lag. The
+state of a rollout lives in the status, so acting on an old one would do a step twice. Resource versions of one kind can
+be compared as integers (KEP-5504, "Comparable Resource Version"); where they are none, nothing is refused.
 """
 
 from __future__ import annotations
