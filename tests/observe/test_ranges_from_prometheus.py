@@ -58,7 +58,7 @@ async def test_requests_of_an_engine_are_found_scrape_by_scrape_and_can_be_judge
         await asyncio.sleep(1.1)  # steps are whole seconds
         found = (await read(client, vllm(place, "stable", "canary", "unknown")))["service"]
     assert isinstance(found, TrialRead)
-    assert found.scrape_interval == pytest.approx(1.0, rel=0.05), "as close as the steps tell"
+    assert 0.5 < found.scrape_interval < 3.0, "a busy machine scrapes late, and never twice as often"
     pod = found.pods["stable"]
     assert pod.counters[REQUESTS].values[-1, 0] == 16
     assert pod.counters[ERRORS].values[-1, 0] == 0
