@@ -39,7 +39,8 @@ test-e2e: ## The operator end to end on the local cluster, with emulated engines
 	$(PYTEST) -m "cluster and not vllm and not teardown and not faults" tests/e2e
 
 test-faults: ## The operator, the API server, Prometheus and pods fail at every moment (docs/faults.md), about 25 minutes.
-	$(PYTEST) -m "faults"
+	$(PYTEST) -n 3 --dist worksteal -m "faults" tests/fault
+	$(PYTEST) -m "faults" tests/e2e
 
 test-vllm: ## Real vLLM: the emulator's contract, the engine's programs, one end-to-end run.
 	$(PYTEST) -m "vllm and not long"
