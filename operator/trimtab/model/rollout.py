@@ -78,7 +78,7 @@ class Attempt:
     source: Source
     plan: str
     step: int
-    outcome: Reason  # Promoted, RolledBack, Abandoned, Superseded, Withdrawn
+    outcome: Reason  # Promoted, Proven, RolledBack, Abandoned, Superseded, Withdrawn
     reason: Reason
     message: str
     started_at: float
@@ -92,7 +92,7 @@ class Attempt:
 class Decision:
     """How the current trial ends, decided and not yet carried out; it becomes part of the Attempt."""
 
-    outcome: Reason  # Promoted, RolledBack, Abandoned, Superseded, Withdrawn
+    outcome: Reason  # Promoted, Proven, RolledBack, Abandoned, Superseded, Withdrawn
     reason: Reason
     message: str
     at: float
@@ -205,9 +205,9 @@ class Retry:
 class RouteFacts:
     """A route that shares the traffic by weight between two backends, stable's and the canary's.
 
-    `stable`, `canary`: the revision whose pods each of them selects; empty: not one alone. `least`, `most`: the per cent
-    of the traffic that the canary's has, over the rules of the route; None: not known. `obstacle`: why the route cannot
-    be used, with the way out in the message.
+    `stable`, `canary`: the revision whose pods each of them selects; empty: not one alone. `least`, `most`: the per
+    cent of the traffic that the canary's has, over the rules of the route; None: not known. `obstacle`: why the route
+    cannot be used, with the way out in the message.
     """
 
     stable: str = ""

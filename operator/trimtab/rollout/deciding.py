@@ -51,11 +51,12 @@ def facts_are_fresh(facts: RolloutFacts, state: RolloutState, now: float) -> Ans
 
 
 def not_owned_by_git(facts: RolloutFacts, state: RolloutState, now: float) -> Answer:
-    """What a repository declares would be put back at once: the change belongs there."""
+    """What a repository declares would be put back at once: what a copy beside it has proven belongs there."""
     wish = next_wish(facts, state)
-    if wish is None or not facts.git_owner:
+    attempt = last_attempt(state, wish.revision) if wish is not None else None
+    if not facts.git_owner or attempt is None or attempt.outcome is not Reason.PROVEN:
         return PASS
-    who = f"{facts.git_owner} applies the adopted workload from a repository, so nothing is changed in the cluster."
+    who = f"Revision {attempt.revision} proved itself, and {facts.git_owner} applies the workload from a repository."
     way_out = "`trimtab export` prints the patch to commit; or set spec.targetRef.fieldConflicts to Override."
     return Hold(Reason.OWNED_BY_GIT, f"{who} {way_out}")
 

@@ -1,6 +1,7 @@
 """Traffic by weight: which share of it the candidate has, and in which order backends, weights and pods change.
 
-A route sends its requests to two backends, stable's and the canary's. Neither may have a share while it selects no pods:
+A route sends its requests to two backends, stable's and the canary's. Neither may have a share while it selects no
+pods:
 
 - A backend selects another revision only while it has no share, or when that revision has ready pods.
 - A weight changes only when both backends have been seen to select what the state asks for.

@@ -89,7 +89,7 @@ def test_without_steps_every_pod_has_the_same_share() -> None:
 @pytest.mark.parametrize("strategy", [Strategy.CANARY, Strategy.BLUE_GREEN, Strategy.IN_PLACE])
 def test_weights_are_restored_before_the_canary_goes(nature: Nature, outcome: Reason, strategy: Strategy) -> None:
     slots = 4 if strategy is Strategy.IN_PLACE else None
-    natures = {2: nature} if nature is not Nature.DIES else {}
+    natures: dict[int, Nature] = {2: nature} if nature is not Nature.DIES else {}
     driver = routed(4, natures, strategy=strategy, slots=slots)
     driver.world.user = wish(2)
     if nature is Nature.DIES:
