@@ -280,7 +280,7 @@ async def test_an_autoscaler_on_one_revision_keeps_its_replicas_and_is_said(
     }
     await kube.create(HPAS, scaler)
     operator.clock.now += 60.0  # the namespace is looked at once in a while
-    await kube.merge_patch(DEPLOYMENTS, *(live["metadata"][part] for part in ("namespace", "name")), _replicas(3))
+    await kube.merge_patch(DEPLOYMENTS, operator.key.namespace, live["metadata"]["name"], _replicas(3))
     await operator.patch(_replicas(1))
     await operator.once()
     (live,) = await kube.list(DEPLOYMENTS, operator.key.namespace)
