@@ -1,29 +1,41 @@
-"""BlueGreen and InPlace on real pods with the engine emulator: one promotion of each, side by side to save time."""
+"""BlueGreen and InPlace on real pods with the engine emulator, side by side to save time.
+
+BlueGreen takes over a limit that is clearly better; InPlace gives a pod's room to an engine that does not start, and
+takes it back.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
 
 from tests.e2e.loadgen import Load, Totals
-from tests.e2e.manifests import emulated_service
+from tests.e2e.manifests import Service, emulated_service
 from tests.e2e.scenario import Scenario, selector
 from tests.e2e.view import Attempt, View
 
 pytestmark = [pytest.mark.cluster, pytest.mark.emulator, pytest.mark.slow]
 
-# So few clients that two pods can carry them: in place, one of three gives its room.
-_LOAD = Load(clients=3, prompt_tokens="32", output_tokens="16")
 _REVISION = "trimtab.dev/revision"
 
 
 @dataclass(frozen=True, kw_only=True)
+class Case:
+    """A service, its load, and a change of its configuration that ends as `outcome`."""
+
+    service: Service
+    load: Load
+    change: Mapping[str, Any]
+    outcome: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Rolled:
-    """What became of a service: the trial, the view at its end, its pods meanwhile and what the clients saw.
+    """What became of a service: the trial, the views before and after, its pods meanwhile and what the clients saw.
 
     `served`: the revisions that the Service selected alone, in their order; empty for all of them together.
     """
@@ -38,61 +50,81 @@ class Rolled:
     totals: Totals
 
 
-def _selected(scenario: Scenario) -> str:
-    place = f"/api/v1/namespaces/{scenario.namespace}/services/{scenario.service.name}"
-    spec: dict[str, Any] = scenario.access.get(place)["spec"]
-    return str(spec["selector"].get(_REVISION) or "")
+def _cases(testkit: str) -> dict[str, Case]:
+    base = replace(emulated_service("chat", testkit), mode="Observe", drain_seconds=20, watch_seconds=5)
+    # Each pod answers one request at a time, so the clients queue until the new limit is there.
+    blue = replace(base, changes={"rollout": {"strategy": "BlueGreen"}})
+    # So few clients that two of the three pods can carry them: one can give its room.
+    place = replace(base, replicas=3, config={**base.config, "maxNumSeqs": 16})
+    place = replace(place, changes={"rollout": {"strategy": "InPlace"}})
+    short = {"prompt_tokens": "32", "output_tokens": "16"}
+    return {
+        "BlueGreen": Case(service=blue, load=Load(clients=10, **short), change={"maxNumSeqs": 16}, outcome="Promoted"),
+        "InPlace": Case(service=place, load=Load(clients=2, **short), change={"blockSize": 16}, outcome="Abandoned"),
+    }
 
 
 def _is_measured(view: View) -> bool:
     return view.phase == "Stable" and bool(view.status.get("measured"))
 
 
+def _selected(scenario: Scenario) -> str:
+    place = f"/api/v1/namespaces/{scenario.namespace}/services/{scenario.service.name}"
+    spec: dict[str, Any] = scenario.access.get(place)["spec"]
+    return str(spec["selector"].get(_REVISION) or "")
+
+
+class _Watched:
+    """What is seen of a scenario from its change on, beside what its pod watch keeps."""
+
+    def __init__(self, scenario: Scenario, before: View) -> None:
+        self.scenario = scenario
+        self.before = before
+        self.since = time.time()
+        self.served: list[str] = []
+        self.most_pods = 0
+
+    def look(self) -> bool:
+        """Whether its trial has ended."""
+        found, selected = self.scenario, _selected(self.scenario)
+        if not self.served or self.served[-1] != selected:
+            self.served.append(selected)
+        self.most_pods = max(self.most_pods, len(found.access.pods(found.namespace, selector(found.service.name))))
+        return bool(found.view().new_attempts(self.before))
+
+
 @pytest.fixture(scope="module")
 def rolled(stage: Callable[..., Scenario], testkit: str) -> dict[str, Rolled]:
-    """Both services get a limit that changes little for so few clients; each takes it over in its own way."""
-    base = emulated_service("chat", testkit)
-    base = replace(base, config={**base.config, "maxNumSeqs": 16}, mode="Observe", drain_seconds=20, watch_seconds=10)
-    blue = replace(base, replicas=2, changes={"rollout": {"strategy": "BlueGreen"}})
-    place = replace(base, replicas=3, changes={"rollout": {"strategy": "InPlace"}})
-    scenarios = {"BlueGreen": stage("blue-green", blue), "InPlace": stage("in-place", place)}
+    """Both cases at the same time."""
+    cases = _cases(testkit)
+    purposes = {"BlueGreen": "blue-green", "InPlace": "in-place"}
+    scenarios = {name: stage(purposes[name], case.service) for name, case in cases.items()}
     for scenario in scenarios.values():
         scenario.create()
-    for scenario in scenarios.values():
+    for name, scenario in scenarios.items():
         scenario.serving(90)
-        scenario.start_load(testkit, _LOAD)
-    before = {
-        name: found.until(
-            "the load is measured", lambda v: v.phase == "Stable" and bool(v.status.get("measured")), seconds=60
-        )
-        for name, found in scenarios.items()
-    }
-    since = time.time()
-    for scenario in scenarios.values():
-        scenario.patch({"engine": {"config": {"maxNumSeqs": 24}}})
-    served: dict[str, list[str]] = {name: [] for name in scenarios}
-    most = dict.fromkeys(scenarios, 0)
+        scenario.start_load(testkit, cases[name].load)
+    watched = {}
+    for name, scenario in scenarios.items():
+        watched[name] = _Watched(scenario, scenario.until("it serves measured load", _is_measured, seconds=60))
+        scenario.patch({"engine": {"config": dict(cases[name].change)}})
     ends = time.monotonic() + 240
-    while any(not found.view().new_attempts(before[name]) for name, found in scenarios.items()):
-        assert time.monotonic() < ends, {name: str(found.view()) for name, found in scenarios.items()}
-        for name, found in scenarios.items():
-            selected = _selected(found)
-            if not served[name] or served[name][-1] != selected:
-                served[name].append(selected)
-            most[name] = max(most[name], len(found.access.pods(found.namespace, selector(found.service.name))))
+    while not all([found.look() for found in watched.values()]):
+        assert time.monotonic() < ends, {name: str(found.scenario.view()) for name, found in watched.items()}
         time.sleep(0.5)
     results = {}
-    for name, scenario in scenarios.items():
-        attempt = scenario.attempt_ended(before[name], "Promoted", 10)
-        after = scenario.settled(attempt.revision, seconds=90)
+    for name, found in watched.items():
+        scenario, case = found.scenario, cases[name]
+        attempt = scenario.attempt_ended(found.before, case.outcome, 10)
+        stays = attempt.revision if case.outcome == "Promoted" else found.before.role("Stable")
         results[name] = Rolled(
             scenario=scenario,
-            before=before[name],
-            after=after,
+            before=found.before,
+            after=scenario.settled(stays, seconds=90),
             attempt=attempt,
-            most_pods=most[name],
-            least_ready=scenario.pods.least_of_all(since),
-            served=served[name],
+            most_pods=found.most_pods,
+            least_ready=scenario.pods.least_of_all(found.since),
+            served=found.served,
             totals=scenario.load.drain(),
         )
     return results
@@ -102,24 +134,24 @@ def test_blue_green_switches_all_traffic_at_once_and_keeps_the_old_pods_until_th
     rolled: dict[str, Rolled],
 ) -> None:
     found = rolled["BlueGreen"]
-    old, new = found.before.role("Stable"), found.attempt.revision
     assert found.after.status["rollout"]["strategy"] == "BlueGreen"
-    assert found.served[:2] == ["", new], "both share the traffic while they are judged, then the new one has it"
-    assert old not in found.served
+    assert found.after.stable_config["maxNumSeqs"] == 16
+    assert found.served[:2] == ["", found.attempt.revision], "both share the traffic, then the new pods have it alone"
+    assert found.before.role("Stable") not in found.served
     assert found.least_ready >= 2 and found.most_pods >= 4
 
 
-def test_in_place_replaces_one_pod_at_a_time_in_its_own_room(rolled: dict[str, Rolled]) -> None:
+def test_in_place_one_pod_gives_its_room_and_gets_it_back(rolled: dict[str, Rolled]) -> None:
     found = rolled["InPlace"]
     assert found.after.status["rollout"]["strategy"] == "InPlace"
+    assert found.attempt.reason == "CanaryCrashLoop"
     assert found.served == [""], "every ready pod has its share"
-    assert found.least_ready >= 2, "one pod at a time"
+    assert found.least_ready == 2, "one pod at a time"
     assert found.most_pods <= 3, "never more pods than the spec asks for, those that still end included"
 
 
 @pytest.mark.parametrize("strategy", ["BlueGreen", "InPlace"])
 def test_no_request_is_lost(rolled: dict[str, Rolled], strategy: str) -> None:
     found = rolled[strategy]
-    assert found.after.stable_config["maxNumSeqs"] == 24
     assert found.totals.failed == 0, found.scenario.load.failures()
     assert found.totals.succeeded > 100
