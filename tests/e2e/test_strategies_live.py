@@ -57,10 +57,10 @@ def _cases(testkit: str) -> dict[str, Case]:
     # So few clients that two of the three pods can carry them: one can give its room.
     place = replace(base, replicas=3, config={**base.config, "maxNumSeqs": 16})
     place = replace(place, changes={"rollout": {"strategy": "InPlace"}})
-    short = {"prompt_tokens": "32", "output_tokens": "16"}
+    short = Load(prompt_tokens="32", output_tokens="16")
     return {
-        "BlueGreen": Case(service=blue, load=Load(clients=10, **short), change={"maxNumSeqs": 16}, outcome="Promoted"),
-        "InPlace": Case(service=place, load=Load(clients=2, **short), change={"blockSize": 16}, outcome="Abandoned"),
+        "BlueGreen": Case(service=blue, load=replace(short, clients=10), change={"maxNumSeqs": 16}, outcome="Promoted"),
+        "InPlace": Case(service=place, load=replace(short, clients=2), change={"blockSize": 16}, outcome="Abandoned"),
     }
 
 
@@ -109,7 +109,7 @@ def rolled(stage: Callable[..., Scenario], testkit: str) -> dict[str, Rolled]:
         watched[name] = _Watched(scenario, scenario.until("it serves measured load", _is_measured, seconds=60))
         scenario.patch({"engine": {"config": dict(cases[name].change)}})
     ends = time.monotonic() + 240
-    while not all([found.look() for found in watched.values()]):
+    while {found.look() for found in watched.values()} != {True}:
         assert time.monotonic() < ends, {name: str(found.scenario.view()) for name, found in watched.items()}
         time.sleep(0.5)
     results = {}
