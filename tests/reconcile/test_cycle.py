@@ -296,6 +296,31 @@ def _replicas(number: int) -> dict[str, Any]:
     return {"spec": {"replicas": number}}
 
 
+async def test_a_route_that_is_not_there_is_a_condition_and_nothing_else_waits_for_it(
+    operator: Operator, make: Make, kube: Kube
+) -> None:
+    await make(OWNED, rollout={"route": {"name": "chat"}})
+    await operator.once()
+    told = await operator.condition("RouteReady")
+    assert (told["status"], told["reason"]) == ("False", "RouteNotUsable")
+    assert "There is no HTTPRoute chat" in told["message"]
+    assert len(await kube.list(DEPLOYMENTS, operator.key.namespace)) == 1, "the service itself is created"
+    revision = (await operator.resource())["status"]["rollout"]["stable"]["revision"]
+    for name in ("chat-stable", "chat-canary"):
+        service = await kube.get(SERVICES, operator.key.namespace, name)
+        assert service is not None and service["spec"]["selector"]["trimtab.dev/revision"] == revision
+    await operator.writes()
+    assert await operator.writes() == []
+    await operator.patch({"spec": {"rollout": {"route": None}}})
+    await operator.once()
+    await operator.once()
+    for name in ("chat-stable", "chat-canary"):
+        service = await kube.get(SERVICES, operator.key.namespace, name)
+        assert service is not None and "trimtab.dev/revision" not in service["spec"]["selector"]
+    conditions = (await operator.resource())["status"]["conditions"]
+    assert [item for item in conditions if item["type"] == "RouteReady"] == []
+
+
 async def test_a_deleted_resource_is_forgotten(operator: Operator, make: Make) -> None:
     await make(OWNED)
     await operator.once()
