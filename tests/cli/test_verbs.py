@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -11,7 +12,8 @@ import yaml
 from typer.testing import CliRunner, Result
 
 from tests.cluster.handle import Handle
-from tests.reconcile.conftest import OWNED
+from tests.reconcile.conftest import ADOPTED, OWNED
+from trimtab.api.v1alpha1 import LLMDeployment
 from trimtab.cli.main import app
 
 pytestmark = pytest.mark.cluster
@@ -142,6 +144,91 @@ def test_a_rollback_names_the_revision_on_trial(
     assert resource()["metadata"]["annotations"]["trimtab.dev/rollback"] == "bbbb2222"
 
 
+def _attempt(revision: str, outcome: str, plan: str = "", **config: int) -> dict[str, Any]:
+    then = "2026-01-01T00:00:00Z"
+    attempt = {
+        "revision": revision, "config": config, "source": "Plan" if plan else "User", "outcome": outcome,
+        "reason": "SLORegression", "message": "TTFT p95 was 3 s.", "startedAt": then, "decidedAt": then,
+        "endedAt": then,
+    }  # fmt: skip
+    return {**attempt, "plan": plan} if plan else attempt
+
+
+def test_a_retry_names_the_last_failed_revision_and_the_time(
+    run: Run, resource: Callable[[], dict[str, Any]], resources: Handle, namespace: str
+) -> None:
+    _plan(resources, namespace, resource())
+    refused = run("retry", "chat")
+    assert refused.exit_code == 1
+    assert "no trial of any revision failed; those that did: none" in refused.output
+    attempts = [_attempt("dddd4444", "Promoted"), _attempt("cccc3333", "RolledBack"), _attempt("bbbb2222", "Abandoned")]
+    _status(resources, namespace, {"attempts": attempts})
+    assert "bbbb2222" in run("retry", "chat", "--revision", "dddd4444").output, "those that failed are named"
+    before = datetime.now(UTC).replace(microsecond=0)
+    done = run("retry", "chat")
+    assert done.exit_code == 0, done.output
+    retry = LLMDeployment.model_validate(resource()).retry
+    assert retry is not None and retry.revision == "cccc3333"
+    assert before.timestamp() <= retry.at <= datetime.now(UTC).timestamp()
+    assert run("retry", "chat", "--revision", "bbbb2222").exit_code == 0
+    retry = LLMDeployment.model_validate(resource()).retry
+    assert retry is not None and retry.revision == "bbbb2222"
+
+
+def test_an_export_is_a_patch_that_the_api_server_takes(
+    run: Run, resource: Callable[[], dict[str, Any]], resources: Handle, namespace: str
+) -> None:
+    missing = run("export", "chat") if resource() else None
+    assert missing is not None and missing.exit_code == 1 and "has no plan" in missing.output
+    _plan(resources, namespace, resource())
+    done = run("export", "chat")
+    assert done.exit_code == 0, done.output
+    patch = yaml.safe_load(done.stdout)
+    assert (patch["kind"], patch["metadata"]["name"]) == ("LLMDeployment", "chat")
+    assert patch["spec"]["engine"]["config"] == {"maxNumSeqs": 16}
+    words = ("patch", "llmdep", "chat", "--type=merge", "-p", json.dumps(patch))
+    resources.kubectl(*words, namespace=namespace)
+    assert resource()["spec"]["engine"]["config"]["maxNumSeqs"] == 16
+    assert run("export", "chat", "--spec").stdout == "# The spec itself is what a repository holds.\n"
+
+
+def test_an_export_of_an_adopted_workload_carries_what_a_copy_has_proven(
+    run: Run, resources: Handle, namespace: str
+) -> None:
+    container = {
+        "name": "vllm", "image": "trimtab.local/not-there:0", "command": ["vllm", "serve"],
+        "args": ["/models/m75", "--max-num-seqs", "2"],
+    }  # fmt: skip
+    labels = {"app": "web"}
+    web = {
+        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"},
+        "spec": {
+            "replicas": 0, "selector": {"matchLabels": labels},
+            "template": {"metadata": {"labels": labels}, "spec": {"containers": [container]}},
+        },
+    }  # fmt: skip
+    chat = {
+        "apiVersion": "trimtab.dev/v1alpha1", "kind": "LLMDeployment", "metadata": {"name": "chat"},
+        "spec": {**ADOPTED, "suspend": True},
+    }  # fmt: skip
+    resources.apply(yaml.safe_dump_all([web, chat]), namespace=namespace)
+    _plan(resources, namespace, dict(resources.get("llmdep", "chat", namespace=namespace)))
+    untried = run("export", "chat")
+    assert untried.exit_code == 0, untried.output
+    assert "Proven" not in untried.stdout
+    _status(resources, namespace, {"attempts": [_attempt("bbbb2222", "Proven", PLAN, maxNumSeqs=8)]})
+    done = run("export", "chat")
+    assert done.stdout.startswith("# Proven on a copy as revision bbbb2222.\n"), done.output
+    patch = yaml.safe_load(done.stdout)
+    assert (patch["kind"], patch["metadata"]["name"]) == ("Deployment", "web")
+    (planned,) = patch["spec"]["template"]["spec"]["containers"]
+    assert planned == {"name": "vllm", "args": ["/models/m75", "--max-num-seqs", "8"]}, "8 was tried, not 16"
+    words = ("patch", "deployment", "web", "--type=strategic", "-p", json.dumps(patch))
+    resources.kubectl(*words, namespace=namespace)
+    live = resources.get("deployment", "web", namespace=namespace)
+    assert live["spec"]["template"]["spec"]["containers"][0]["args"][-1] == "8"
+
+
 def test_explaining_and_comparing_show_the_plan(
     run: Run, resource: Callable[[], dict[str, Any]], resources: Handle, namespace: str
 ) -> None:
@@ -155,7 +242,7 @@ def test_explaining_and_comparing_show_the_plan(
 
 def test_a_wrong_name_is_answered_with_those_that_there_are(run: Run, resource: Callable[[], dict[str, Any]]) -> None:
     resource()
-    for verb in ("explain", "diff", "approve", "pause", "resume", "rollback"):
+    for verb in ("explain", "diff", "approve", "pause", "resume", "rollback", "retry", "export"):
         done = run(verb, "chatt")
         assert done.exit_code == 1
         assert "there is no LLMDeployment 'chatt'" in done.output

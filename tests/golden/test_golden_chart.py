@@ -22,6 +22,7 @@ EVERYTHING = (
     "metrics.prometheusRule.enabled=true",
     "metrics.dashboard.enabled=true",
     "networkPolicy.enabled=true",
+    "gatewayApi.httpRoutes=true",
     "podDisruptionBudget.enabled=true",
     "replicas=2",
     "priorityClassName=high",
@@ -99,6 +100,17 @@ def test_the_operator_is_granted_what_it_needs_and_nothing_else(helm: Helm, sett
     if settings:
         del expected["", "nodes"]
     assert found == expected
+
+
+def test_routes_may_be_patched_only_where_that_was_asked_for(helm: Helm) -> None:
+    group = "gateway.networking.k8s.io"
+    found = [
+        (resource, verbs)
+        for owner, resource, verbs, _ in granted(rendered(helm, "gatewayApi.httpRoutes=true"))
+        if owner == group
+    ]
+    assert found == [("httproutes", {"get", "patch"})]
+    assert all(owner != group for owner, *_ in granted(rendered(helm)))
 
 
 def test_without_names_of_probe_sets_no_other_configmap_can_be_read(helm: Helm) -> None:

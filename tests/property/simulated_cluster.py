@@ -20,7 +20,9 @@ from trimtab.model.rollout import (
     RevisionFacts,
     RolloutFacts,
     RolloutState,
+    RouteFacts,
     ServeOnly,
+    ShareTraffic,
     Source,
     WindowFacts,
     Wish,
@@ -104,6 +106,8 @@ class Cluster:
         self.slots = slots
         self.drain = drain
         self.served = ""
+        self.route: RouteFacts | None = None
+        self.route_refuses = False  # somebody else holds its weights
         self._names = 0
 
     def adopt(self, revision: str, replicas: int) -> None:
@@ -124,6 +128,8 @@ class Cluster:
             match action:
                 case ServeOnly():
                     pass
+                case ShareTraffic():
+                    self.route = self._routed(action)
                 case EnsureRevision(revision=revision, replicas=replicas):
                     workload = self.workloads.setdefault(
                         revision, Workload(revision, 1 if replicas is None else replicas)
@@ -142,6 +148,20 @@ class Cluster:
                 case Announce():
                     pass
         self._scale()
+
+    def _routed(self, action: ShareTraffic) -> RouteFacts:
+        before = self.route or RouteFacts(least=50, most=50)
+        share = before.most if action.percent is None or self.route_refuses else action.percent
+        return RouteFacts(stable=action.stable, canary=action.canary, least=share, most=share)
+
+    def lost_traffic(self) -> int:
+        """The per cent of the route's traffic that reaches no ready pod."""
+        if self.route is None or self.route.most is None:
+            return 0
+        shares = {self.route.stable: 100 - self.route.most, self.route.canary: self.route.most}
+        if self.route.stable == self.route.canary:
+            shares = {self.route.stable: 100}
+        return sum(share for revision, share in shares.items() if self.ready(revision) == 0)
 
     def tick(self, seconds: float) -> None:
         """Time passes: pods are created, become ready, fail; an adopted workload replaces one pod at a time."""
@@ -341,6 +361,7 @@ class World:
             retry=self.retry,
             git_owner=self.git_owner,
             served=self.cluster.served,
+            route=self.cluster.route,
         )
 
     def _user(self) -> Wish:

@@ -34,6 +34,7 @@ from trimtab.model.rollout import (
     RevisionFacts,
     RolloutFacts,
     RolloutState,
+    RouteFacts,
     Source,
     Stable,
     Strategy,
@@ -71,6 +72,7 @@ class Rollouts(RuleBasedStateMachine):
         strategy=st.sampled_from([Strategy.CANARY, Strategy.BLUE_GREEN, Strategy.IN_PLACE, None]),
         shares=st.sampled_from([(), (), (25,), (10, 50, 90)]),
         drain=st.sampled_from([0.0, 20.0]),
+        by_weight=st.booleans(),
         intervals=st.sampled_from([0, 1, 5]),
     )
     def begin(
@@ -80,9 +82,11 @@ class Rollouts(RuleBasedStateMachine):
         strategy: Strategy | None,
         shares: tuple[int, ...],
         drain: float,
+        by_weight: bool,
         intervals: int,
     ) -> None:
         self.world.cluster.drain = drain
+        self.world.cluster.route = RouteFacts(least=50, most=50) if by_weight else None
         self.world.cluster.slots = replicas if strategy in _SCARCE else None
         self.world.policy = Policy(
             strategy=strategy,
@@ -169,6 +173,10 @@ class Rollouts(RuleBasedStateMachine):
     def the_user_edits_the_shares(self, shares: tuple[int, ...]) -> None:
         self.world.policy = replace(self.world.policy, shares=shares)
 
+    @rule()
+    def somebody_else_takes_the_weights_or_gives_them_back(self) -> None:
+        self.world.cluster.route_refuses = not self.world.cluster.route_refuses
+
     @rule(needed=st.sampled_from([None, 1, 2, 4]))
     def the_load_changes(self, needed: int | None) -> None:
         self.world.pods_needed = needed
@@ -219,6 +227,7 @@ class Rollouts(RuleBasedStateMachine):
         world.metrics, world.planned = True, None
         world.user = wish(99)
         world.pods_needed = 1
+        world.cluster.route_refuses = False
         if world.policy.strategy in _SCARCE:
             # A single pod can give its room to nobody.
             self.the_user_scales(max(world.policy.replicas, 2))
@@ -247,12 +256,14 @@ class Rollouts(RuleBasedStateMachine):
         )
         wanted = [action for action in actions if isinstance(action, EnsureRevision) and action.replicas != 0]
         assert len({action.revision for action in wanted}) <= 2, "more than one candidate"
-        ready = world.cluster.capacity()
+        ready, lost = world.cluster.capacity(), world.cluster.lost_traffic()
         world.cluster.perform(actions if performed is None else actions[:performed], whole=performed is None)
         late = world.state.phase is Phase.ROLLING_BACK and now - world.state.since >= world.policy.min_ready_deadline
         if not late:
             least = min(ready, floor(facts, world.state))
             assert world.cluster.capacity() >= least, "a planned change took capacity away"
+        if not late and not (world.state.strategy is Strategy.IN_PLACE and world.policy.replicas == 1):
+            assert world.cluster.lost_traffic() <= lost, "traffic by weight was sent where no pod is ready"
         if world.state.strategy is Strategy.IN_PLACE and world.state.phase in _ON_TRIAL and not self.room_changed:
             assert world.cluster.pods() <= world.policy.replicas, "a pod is asked for before its room is there"
         self.before, self.lost_a_pod = facts, False
@@ -333,6 +344,14 @@ _policies = st.builds(
     min_available=st.none() | st.integers(0, 5),
 )
 _wishes = st.builds(Wish, _configs, st.just("t"), st.sampled_from(Source), _names)
+_routes = st.builds(
+    RouteFacts,
+    stable=st.sampled_from(["", "a", "b"]),
+    canary=st.sampled_from(["", "a", "b"]),
+    least=st.sampled_from([None, 0, 50, 100]),
+    most=st.sampled_from([None, 0, 50, 100]),
+    obstacle=st.sampled_from([None, Reason.ROUTE_NOT_USABLE]),
+)
 _facts = st.builds(
     RolloutFacts,
     policy=_policies,
@@ -352,6 +371,7 @@ _facts = st.builds(
     pods_needed=st.none() | st.integers(0, 4),
     pods_protected=st.integers(0, 4),
     served=st.sampled_from(["", "a", "b"]),
+    route=st.none() | _routes,
 )
 
 

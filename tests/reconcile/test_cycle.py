@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.cluster.handle import Handle
 from tests.reconcile.conftest import ADOPTED, OWNED, Make
@@ -14,15 +17,18 @@ from trimtab.api.names import revision_name
 from trimtab.api.v1alpha1 import ROLLBACK, LLMDeployment
 from trimtab.config import Settings
 from trimtab.kube.client import Kube
+from trimtab.kube.errors import Forbidden
 from trimtab.kube.events import Events
-from trimtab.kube.kinds import DEPLOYMENTS, LLM_DEPLOYMENTS, PODS, SERVICES
+from trimtab.kube.kinds import DEPLOYMENTS, HPAS, LLM_DEPLOYMENTS, PODS, SERVICES
 from trimtab.model.config import EngineConfig
 from trimtab.observe.probing import Prober
 from trimtab.observe.prometheus import Prometheus
 from trimtab.reconcile.cycle import cycle
 from trimtab.reconcile.memory import Key, Memory
 from trimtab.reconcile.metrics import MetricsReader
+from trimtab.reconcile.neighbours import NeighbourMemory
 from trimtab.reconcile.quality import Comparisons
+from trimtab.reconcile.workloads import read_workloads
 from trimtab.reconcile.world import World
 from trimtab.render import template_hash
 from trimtab.telemetry.metrics import Metrics
@@ -212,6 +218,107 @@ async def test_a_state_that_cannot_be_read_holds_everything(operator: Operator, 
     assert (await operator.resource())["status"]["rollout"]["stable"]["revision"] == "aaaa1111", "it is kept as it is"
     assert await operator.world.kube.list(DEPLOYMENTS, operator.key.namespace) == []
     assert await operator.writes() == []
+
+
+async def test_a_verb_that_is_not_granted_is_a_condition_that_names_it_until_it_is(
+    operator: Operator, make: Make, cluster: Handle, namespace: str, tmp_path: Path
+) -> None:
+    """As with roles of one's own: Deployments may be read and not written."""
+    await make(OWNED)
+    cluster.kubectl("create", "serviceaccount", "operator", namespace=namespace)
+    reads = ("pods", "services", "deployments.apps", "resourcequotas", "horizontalpodautoscalers.autoscaling")
+    own = ("llmdeployments.trimtab.dev", "llmdeployments.trimtab.dev/status", "optimizationplans.trimtab.dev", "events")
+    _grant(cluster, namespace, "reader", ("get", "list"), reads)
+    _grant(cluster, namespace, "own", ("get", "list", "create", "patch"), (*own, "services"))
+    token = cluster.kubectl("create", "token", "operator", namespace=namespace).strip()
+    document = yaml.safe_load(cluster.kubeconfig.read_text())
+    document["users"] = [{"name": document["contexts"][0]["context"]["user"], "user": {"token": token}}]
+    limited = tmp_path / "kubeconfig"
+    limited.write_text(yaml.safe_dump(document))
+    async with Kube.connect(limited, guard=lambda: True) as kube:
+        settings = replace(operator.world.settings, namespaces=(namespace,))
+        as_granted = Operator(replace(operator.world, kube=kube, settings=settings), operator.clock, namespace)
+        await as_granted.once()
+        ready = await as_granted.condition("Ready")
+        assert (ready["status"], ready["reason"]) == ("False", "Forbidden")
+        assert 'cannot patch resource "deployments" in API group "apps"' in ready["message"], ready["message"]
+        assert "rbac.create=true" in ready["message"]
+        assert [what for what in await as_granted.writes() if what[0] != "apply"] == []
+        writes = kube.writes.total()
+        await as_granted.once()
+        assert kube.writes.total() == writes, "it is said once"
+        # A read that is refused keeps the whole cycle from deciding, and is said as well.
+        cluster.kubectl("delete", "rolebinding", "reader", namespace=namespace)
+        with pytest.raises(Forbidden, match="deployments"):
+            await as_granted.once()
+        assert 'cannot list resource "deployments"' in (await as_granted.condition("Ready"))["message"]
+        _grant(cluster, namespace, "writer", ("get", "list", "create", "patch"), reads)
+        await as_granted.once()
+        await as_granted.once()
+        assert (await as_granted.condition("Ready"))["reason"] == "Starting"
+        deployments = await kube.list(DEPLOYMENTS, namespace)
+        assert len(deployments) == 1
+
+
+def _grant(cluster: Handle, namespace: str, name: str, verbs: tuple[str, ...], resources: tuple[str, ...]) -> None:
+    flags = [*(f"--verb={verb}" for verb in verbs), *(f"--resource={resource}" for resource in resources)]
+    cluster.kubectl("create", "role", name, *flags, namespace=namespace)
+    subject = (f"--role={name}", f"--serviceaccount={namespace}:operator")
+    cluster.kubectl("create", "rolebinding", name, *subject, namespace=namespace)
+
+
+async def test_an_autoscaler_on_one_revision_keeps_its_replicas_and_is_said(
+    operator: Operator, make: Make, kube: Kube
+) -> None:
+    deployment = await make(OWNED)
+    await operator.once()
+    (live,) = await kube.list(DEPLOYMENTS, operator.key.namespace)
+    reference = {"apiVersion": "apps/v1", "kind": "Deployment", "name": live["metadata"]["name"]}
+    scaler = {
+        "metadata": {"name": "busy", "namespace": operator.key.namespace},
+        "spec": {"scaleTargetRef": reference, "minReplicas": 1, "maxReplicas": 4},
+    }
+    await kube.create(HPAS, scaler)
+    operator.clock.now += 60.0  # the namespace is looked at once in a while
+    await kube.merge_patch(DEPLOYMENTS, operator.key.namespace, live["metadata"]["name"], _replicas(3))
+    await operator.patch(_replicas(1))
+    await operator.once()
+    (live,) = await kube.list(DEPLOYMENTS, operator.key.namespace)
+    assert live["spec"]["replicas"] == 3, "they are the autoscaler's"
+    workloads = await read_workloads(
+        kube, deployment, await NeighbourMemory().read(kube, operator.key.namespace, 1.0), clusterwide=True
+    )
+    assert "HorizontalPodAutoscaler busy points at Deployment" in workloads.revision_scaler
+    assert "Point its scaleTargetRef at the LLMDeployment chat" in workloads.revision_scaler
+
+
+def _replicas(number: int) -> dict[str, Any]:
+    return {"spec": {"replicas": number}}
+
+
+async def test_a_route_that_is_not_there_is_a_condition_and_nothing_else_waits_for_it(
+    operator: Operator, make: Make, kube: Kube
+) -> None:
+    await make(OWNED, rollout={"route": {"name": "chat"}})
+    await operator.once()
+    told = await operator.condition("RouteReady")
+    assert (told["status"], told["reason"]) == ("False", "RouteNotUsable")
+    assert "There is no HTTPRoute chat" in told["message"]
+    assert len(await kube.list(DEPLOYMENTS, operator.key.namespace)) == 1, "the service itself is created"
+    revision = (await operator.resource())["status"]["rollout"]["stable"]["revision"]
+    for name in ("chat-stable", "chat-canary"):
+        service = await kube.get(SERVICES, operator.key.namespace, name)
+        assert service is not None and service["spec"]["selector"]["trimtab.dev/revision"] == revision
+    await operator.writes()
+    assert await operator.writes() == []
+    await operator.patch({"spec": {"rollout": {"route": None}}})
+    await operator.once()
+    await operator.once()
+    for name in ("chat-stable", "chat-canary"):
+        service = await kube.get(SERVICES, operator.key.namespace, name)
+        assert service is not None and "trimtab.dev/revision" not in service["spec"]["selector"]
+    conditions = (await operator.resource())["status"]["conditions"]
+    assert [item for item in conditions if item["type"] == "RouteReady"] == []
 
 
 async def test_a_deleted_resource_is_forgotten(operator: Operator, make: Make) -> None:

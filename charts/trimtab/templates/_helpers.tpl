@@ -85,6 +85,12 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 - apiGroups: [""]
   resources: [events]
   verbs: [create, patch]
+{{- if .Values.gatewayApi.httpRoutes }}
+# Traffic by weight (spec.rollout.route): the weights of two backends. Which routes is for each LLMDeployment to say.
+- apiGroups: [gateway.networking.k8s.io]
+  resources: [httproutes]
+  verbs: [get, patch]
+{{- end }}
 {{- with .Values.quality.configMaps }}
 # Probe sets, by name: the operator reads no other ConfigMap.
 - apiGroups: [""]

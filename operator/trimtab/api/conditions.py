@@ -21,6 +21,7 @@ class ConditionType(StrEnum):
     PROGRESSING = "Progressing"
     PLANNED = "Planned"
     TARGET_RESOLVED = "TargetResolved"
+    ROUTE_READY = "RouteReady"
 
 
 def status_text(value: bool | None) -> str:

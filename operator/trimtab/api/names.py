@@ -53,6 +53,11 @@ def service_name(deployment: str) -> str:
     return fitted(deployment)
 
 
+def route_service_names(deployment: str) -> tuple[str, str]:
+    """The Services of stable and of the canary, where a route shares the traffic by weight."""
+    return fitted(deployment, "stable"), fitted(deployment, "canary")
+
+
 def selector_labels(deployment: str) -> dict[str, str]:
     """What all pods of one LLMDeployment share, and what the Service selects by."""
     return {DEPLOYMENT_LABEL: deployment}

@@ -9,8 +9,10 @@ import yaml
 
 from trimtab.api.convert import Unreadable, config_of, plan_from
 from trimtab.api.v1alpha1 import LLMDeployment
+from trimtab.api.v1alpha1.status import AttemptStatus
 from trimtab.model.bottleneck import Health
 from trimtab.model.reading import Known
+from trimtab.model.reason import Reason
 from trimtab.render import export_patch, target_patch
 
 
@@ -93,9 +95,14 @@ def differences(llmdep: Mapping[str, Any], plan: Mapping[str, Any]) -> Iterator[
 
 def patch(llmdep: Mapping[str, Any], plan: Mapping[str, Any] | None, target: Mapping[str, Any] | None) -> str:
     """YAML to commit: the planned configuration (without a plan the spec's own) as a patch of the adopted workload, or
-    of the resource. Raises RenderError, and ValueError for a plan that cannot be read.
+    of the resource. What a trial on a copy has proven of it comes before what has not been tried, and a comment tells
+    the two apart. Raises RenderError, and ValueError for a plan that cannot be read.
     """
     deployment = LLMDeployment.model_validate(llmdep)
+    proven = _proven(deployment, str(plan["metadata"]["name"]) if plan is not None else "")
+    if proven is not None and target is not None:
+        document = target_patch(target, deployment, proven.config.to_config())
+        return f"# Proven on a copy as revision {proven.revision}.\n{yaml.safe_dump(document, sort_keys=False)}"
     if plan is None:
         document = target_patch(target, deployment, config_of(deployment.spec)) if target is not None else {}
     else:
@@ -104,6 +111,17 @@ def patch(llmdep: Mapping[str, Any], plan: Mapping[str, Any] | None, target: Map
             raise ValueError(proposal.message)
         document = export_patch(deployment, proposal, target)
     return yaml.safe_dump(document, sort_keys=False) if document else "# The spec itself is what a repository holds.\n"
+
+
+def _proven(deployment: LLMDeployment, plan: str) -> AttemptStatus | None:
+    """The newest trial that proved itself, of a plan or, without its name, of the spec's own configuration."""
+    asked = config_of(deployment.spec)
+    for item in deployment.status.get("attempts") or ():
+        attempt = AttemptStatus.model_validate(item)
+        fits = plan or all(attempt.config.to_config().get(knob) == value for knob, value in asked.items())
+        if attempt.outcome == Reason.PROVEN and (attempt.plan or "") == plan and fits:
+            return attempt
+    return None
 
 
 def diagnosis(health: Health) -> Iterator[str]:

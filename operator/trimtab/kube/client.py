@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -30,7 +30,7 @@ OnWrite = Callable[[str, str, str], None]
 
 
 class Kube:
-    """Six verbs. `guard` is asked before every write; `on_write(verb, kind, outcome)` is told after each one.
+    """The verbs. `guard` is asked before every write; `on_write(verb, kind, outcome)` is told after each one.
 
     `writes` counts successful writes by (verb, kind). Use it with `async with`, or call `close()`.
     """
@@ -149,6 +149,20 @@ class Kube:
             query=(("fieldManager", f"{FIELD_MANAGER}-cli"),),
             body=dict(body),
             content_type="application/merge-patch+json",
+        )
+        return await self._write("patch", kind, request)
+
+    async def json_patch(
+        self, kind: Kind, namespace: str, name: str, operations: Sequence[Mapping[str, Any]], *, manager: str
+    ) -> Object:
+        """RFC 6902, for single fields in lists that server-side apply can only own as a whole."""
+        request = Request(
+            method="PATCH",
+            path=kind.path(namespace, name),
+            doing=f"patch {_called(kind, namespace, name)}",
+            query=(("fieldManager", manager),),
+            body=[dict(operation) for operation in operations],
+            content_type="application/json-patch+json",
         )
         return await self._write("patch", kind, request)
 

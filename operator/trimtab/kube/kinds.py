@@ -46,6 +46,7 @@ HPAS = Kind("HorizontalPodAutoscaler", "autoscaling", "v2", "horizontalpodautosc
 RESOURCE_QUOTAS = Kind("ResourceQuota", "", "v1", "resourcequotas")
 DISRUPTION_BUDGETS = Kind("PodDisruptionBudget", "policy", "v1", "poddisruptionbudgets")
 SCALED_OBJECTS = Kind("ScaledObject", "keda.sh", "v1alpha1", "scaledobjects")
+HTTP_ROUTES = Kind("HTTPRoute", "gateway.networking.k8s.io", "v1", "httproutes")
 EVENTS = Kind("Event", "", "v1", "events")
 LEASES = Kind("Lease", "coordination.k8s.io", "v1", "leases")
 
@@ -53,6 +54,7 @@ KINDS: tuple[Kind, ...] = (
     CONFIG_MAPS,
     DEPLOYMENTS,
     EVENTS,
+    HTTP_ROUTES,
     HPAS,
     LLM_DEPLOYMENTS,
     LEASES,

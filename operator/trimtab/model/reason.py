@@ -16,6 +16,9 @@ class Reason(StrEnum):
     TARGET_NOT_FOUND = "TargetNotFound"
     TARGET_CONFLICT = "TargetConflict"
     FIELD_CONFLICT = "FieldConflict"
+    FORBIDDEN = "Forbidden"
+    ROUTE_READY = "RouteReady"
+    ROUTE_NOT_USABLE = "RouteNotUsable"
     SUSPENDED = "Suspended"
     PAUSED = "Paused"
 
@@ -60,6 +63,7 @@ class Reason(StrEnum):
     ABANDONED = "Abandoned"
     SUPERSEDED = "Superseded"
     WITHDRAWN = "Withdrawn"
+    PROVEN = "Proven"
     REMEMBERED_AS_BAD = "RememberedAsBad"
     OWNED_BY_GIT = "OwnedByGit"
     OUTSIDE_WINDOW = "OutsideWindow"

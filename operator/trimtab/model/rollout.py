@@ -78,7 +78,7 @@ class Attempt:
     source: Source
     plan: str
     step: int
-    outcome: Reason  # Promoted, RolledBack, Abandoned, Superseded, Withdrawn
+    outcome: Reason  # Promoted, Proven, RolledBack, Abandoned, Superseded, Withdrawn
     reason: Reason
     message: str
     started_at: float
@@ -92,7 +92,7 @@ class Attempt:
 class Decision:
     """How the current trial ends, decided and not yet carried out; it becomes part of the Attempt."""
 
-    outcome: Reason  # Promoted, RolledBack, Abandoned, Superseded, Withdrawn
+    outcome: Reason  # Promoted, Proven, RolledBack, Abandoned, Superseded, Withdrawn
     reason: Reason
     message: str
     at: float
@@ -202,6 +202,27 @@ class Retry:
 
 
 @dataclass(frozen=True, slots=True)
+class RouteFacts:
+    """A route that shares the traffic by weight between two backends, stable's and the canary's.
+
+    `stable`, `canary`: the revision whose pods each of them selects; empty: not one alone. `least`, `most`: the per
+    cent of the traffic that the canary's has, over the rules of the route; None: not known. `obstacle`: why the route
+    cannot be used, with the way out in the message.
+    """
+
+    stable: str = ""
+    canary: str = ""
+    least: int | None = None
+    most: int | None = None
+    obstacle: Reason | None = None
+    message: str = ""
+
+    def gives(self, percent: int) -> bool:
+        """Whether every rule gives the canary's backend exactly this share."""
+        return self.least == self.most == percent
+
+
+@dataclass(frozen=True, slots=True)
 class RolloutFacts:
     """All that `step` may look at besides its state and the time."""
 
@@ -225,6 +246,8 @@ class RolloutFacts:
     window: WindowFacts | None = None  # None: Trimtab's own trials may begin at any time
     retry: Retry | None = None
     served: str = ""  # the revision that alone has the traffic; empty: all revisions have their share
+    route: RouteFacts | None = None  # None: traffic is shared by numbers of pods
+    revision_scaler: str = ""  # an autoscaler that points at the workload of one owned revision
 
     def revision(self, name: str) -> RevisionFacts:
         return self.revisions.get(name) or RevisionFacts(name, desired=0)
@@ -268,6 +291,15 @@ class ServeOnly:
 
 
 @dataclass(frozen=True, slots=True)
+class ShareTraffic:
+    """The route's backends select these revisions, and the canary's has this share in per cent; None: as it is."""
+
+    stable: str
+    canary: str
+    percent: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Announce:
     """An event for people and machines: a Normal or a Warning, once per transition."""
 
@@ -276,4 +308,4 @@ class Announce:
     warning: bool = False
 
 
-Action: TypeAlias = EnsureRevision | RemoveRevision | ReconfigureTarget | ServeOnly | Announce
+Action: TypeAlias = EnsureRevision | RemoveRevision | ReconfigureTarget | ServeOnly | ShareTraffic | Announce

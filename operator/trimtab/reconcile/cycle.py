@@ -7,7 +7,8 @@ between any two writes is repaired by the next cycle (promise 5).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,7 +19,8 @@ from trimtab.api.convert import Unreadable, config_of, policy_of, rollout_state_
 from trimtab.api.names import selector_labels, selector_text
 from trimtab.api.v1alpha1 import FieldConflicts, LLMDeployment
 from trimtab.catalogue import ENGINES, EngineCatalogue, find_engine
-from trimtab.kube.errors import KubeError
+from trimtab.kube.client import Object
+from trimtab.kube.errors import Forbidden, KubeError
 from trimtab.kube.kinds import LLM_DEPLOYMENTS, OPTIMIZATION_PLANS
 from trimtab.model.bottleneck import Health
 from trimtab.model.plan import Plan
@@ -39,8 +41,9 @@ from trimtab.reconcile.carried import carried
 from trimtab.reconcile.limits import limits_of
 from trimtab.reconcile.measuring import measure
 from trimtab.reconcile.memory import Key
-from trimtab.reconcile.perform import TemplateLostError, perform, performing_failed
+from trimtab.reconcile.perform import TemplateLostError, forbidden, perform, performing_failed
 from trimtab.reconcile.quality import Gate, Outputs, outputs_of, read_gate
+from trimtab.reconcile.routes import ContestedError
 from trimtab.reconcile.spec_checks import Problem, Subject, problem_of
 from trimtab.reconcile.steps import Steps
 from trimtab.reconcile.windows import window_facts
@@ -66,6 +69,7 @@ class Facts:
     snapshot: Snapshot
     trial: judging.Trial | None  # what is judged, since it serves
     gate: Gate
+    plans: Sequence[Object]  # the OptimizationPlans that there are, newest first
 
 
 async def cycle(key: Key, world: World) -> float | None:
@@ -76,6 +80,14 @@ async def cycle(key: Key, world: World) -> float | None:
         world.comparisons.forget(key)
         world.telemetry.forget(key.namespace, key.name)
         return None
+    try:
+        return await _cycle(key, raw, world)
+    except Forbidden as error:
+        await _say_forbidden(key, error, world)
+        raise
+
+
+async def _cycle(key: Key, raw: Mapping[str, Any], world: World) -> float:
     steps = Steps(key, world.telemetry, world.tracing)
     with steps("gather"):
         found = await _gather(key, raw, world)
@@ -117,7 +129,7 @@ async def cycle(key: Key, world: World) -> float | None:
 async def _plan(facts: Facts, health: Health, world: World) -> planning.Planned:
     """What is proposed; a new plan becomes an object before anything refers to it."""
     mode = planning.mode_of(facts.deployment, world.settings.max_mode)
-    known = await planning.read_plans(world.kube, facts.deployment)
+    known = facts.plans
     slo = slo_of(facts.deployment.spec)
     planned = await asyncio.to_thread(
         planning.consider,
@@ -196,7 +208,9 @@ async def _gather(key: Key, raw: Mapping[str, Any], world: World) -> Facts | sta
     user = replace(user, alters_outputs=alters_outputs(engine, deployment.spec.engine.version, user, held))
     gate = await read_gate(world.kube, deployment, engine, workloads.target)
     snapshot = await measure(key, deployment, revisions, workloads, world)
-    trial = await judging.read_trial(key, deployment, held, revisions, snapshot, world)
+    plans = await planning.read_plans(world.kube, deployment)
+    route = workloads.route.facts if workloads.route is not None else None
+    trial = await judging.read_trial(key, deployment, held, revisions, snapshot, plans, route, world)
     return Facts(
         raw=raw,
         deployment=deployment,
@@ -209,6 +223,7 @@ async def _gather(key: Key, raw: Mapping[str, Any], world: World) -> Facts | sta
         snapshot=snapshot,
         trial=trial,
         gate=gate,
+        plans=plans,
     )
 
 
@@ -283,6 +298,8 @@ def _rollout_facts(
         pods_needed=needed.value if isinstance(needed, Known) else None,
         pods_protected=facts.workloads.pods_protected,
         served=facts.workloads.served,
+        route=facts.workloads.route.facts if facts.workloads.route is not None else None,
+        revision_scaler=facts.workloads.revision_scaler,
         window=window_facts(spec.tuning.windows, facts.snapshot.at),
         retry=deployment.retry,
         git_owner=facts.workloads.git_owner if _refuses_conflicts(deployment) else "",
@@ -309,6 +326,7 @@ def _report(
         snapshot=facts.snapshot,
         health=health,
         gate=facts.gate,
+        route=facts.workloads.route.told if facts.workloads.route is not None else None,
         proposal=planned.proposal,
         plan_name=planned.proposal.name
         if isinstance(planned.proposal, Plan)
@@ -339,13 +357,27 @@ async def _announce(raw: Mapping[str, Any], actions: tuple[Action, ...], world: 
 async def _perform(facts: Facts, actions: tuple[Action, ...], world: World) -> Problem | None:
     """Carry the actions out. Returns what a person must mend; everything else is raised, to be tried again."""
     try:
-        await perform(world.kube, facts.deployment, facts.workloads, facts.template, actions)
-    except (KubeError, RenderError, TemplateLostError) as error:
+        await perform(
+            world.kube, facts.deployment, facts.workloads, facts.template, actions, world.memory.weighing, world.now()
+        )
+    except (KubeError, RenderError, TemplateLostError, ContestedError) as error:
         problem = performing_failed(error)
         if problem is None:
             raise
         return problem
     return None
+
+
+async def _say_forbidden(key: Key, error: Forbidden, world: World) -> None:
+    """What may not be read or written is a condition, where at least the status may be written. It is remembered, so
+    that the next status says the same, until a whole cycle has passed.
+    """
+    world.memory.obstacles[key] = forbidden(error)
+    with suppress(KubeError, ValidationError):
+        raw = await world.kube.get(LLM_DEPLOYMENTS, key.namespace, key.name)
+        if raw is not None:
+            deployment = LLMDeployment.model_validate(raw)
+            await _publish(key, raw, status.Report(deployment=deployment, problem=forbidden(error)), world)
 
 
 async def _publish_obstacle(key: Key, report: status.Report, obstacle: Problem | None, world: World) -> status.Report:

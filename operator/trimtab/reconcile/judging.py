@@ -17,10 +17,10 @@ from trimtab.api.convert import Unreadable, plan_from, slo_of
 from trimtab.api.v1alpha1 import LLMDeployment
 from trimtab.judge.samples import history_of
 from trimtab.judge.words import without_metrics
-from trimtab.kube.kinds import OPTIMIZATION_PLANS
+from trimtab.kube.client import Object
 from trimtab.model.plan import Effect, Metric
 from trimtab.model.reading import Unknown
-from trimtab.model.rollout import Phase, RevisionFacts, RolloutState, Source
+from trimtab.model.rollout import Phase, RevisionFacts, RolloutState, RouteFacts, Source
 from trimtab.model.samples import PodSamples, Samples
 from trimtab.model.slo import Latency
 from trimtab.model.snapshot import Snapshot
@@ -62,9 +62,11 @@ async def read_trial(
     state: RolloutState,
     revisions: Mapping[str, RevisionFacts],
     snapshot: Snapshot,
+    plans: Sequence[Object],
+    route: RouteFacts | None,
     world: World,
 ) -> Trial | None:
-    """None when there is nothing to judge. `snapshot`: whether metrics can be had at all."""
+    """None when there is nothing to judge. `snapshot`: whether metrics can be had at all; `plans`: the resource's."""
     watching = state.phase is Phase.WATCHING
     canary = state.stable if watching else state.candidate
     if state.phase not in _JUDGED or state.served_at is None or canary is None:
@@ -83,7 +85,8 @@ async def read_trial(
         target = target_of(key, deployment, (*ours, *theirs))
         # One interval more, because a count at the beginning needs a sample from before it.
         read = await world.metrics_reader.read_trial(target, start=began - interval, end=ended, interval=interval)
-    policy = policy_of(deployment, state, await _effects(key, state, world), alone=not theirs)
+    share = share_of_traffic(state, route)
+    policy = policy_of(deployment, state, effects_of(state, plans), alone=not theirs, share=share)
     return Trial(
         read=read if read is not None else TrialRead(pods={}, scrape_interval=0.0),
         canary=frozenset(ours),
@@ -117,9 +120,16 @@ def history(trial: Trial, read: TrialRead) -> judge.History:
 
 
 def policy_of(
-    deployment: LLMDeployment, state: RolloutState, effects: Sequence[Effect], *, alone: bool
+    deployment: LLMDeployment,
+    state: RolloutState,
+    effects: Sequence[Effect],
+    *,
+    alone: bool,
+    share: float | None = None,
 ) -> judge.Policy:
-    """What the spec and the plan hold the canary to. `effects`: what the plan predicts of the step on trial."""
+    """What the spec and the plan hold the canary to. `effects`: what the plan predicts of the step on trial; `share`:
+    of the traffic, where a route has the weights.
+    """
     watching = state.phase is Phase.WATCHING
     trades = state.candidate.trades if state.candidate is not None else frozenset[Metric]()
     # The least that was predicted, of what a canary can show: side by side, throughput is the load that it was given.
@@ -134,6 +144,7 @@ def policy_of(
         promises={} if watching or alone else promises,
         minimum_requests=deployment.spec.rollout.minimum_requests,
         warm_up=min(_WARM_UP, float(deployment.spec.tuning.interval_seconds)),
+        canary_share=None if alone else share,
         alone=alone,
         watching=watching,
         # From the decision to promote on: stable's pods give way one by one, and none of them is left at the end.
@@ -141,12 +152,21 @@ def policy_of(
     )
 
 
-async def _effects(key: Key, state: RolloutState, world: World) -> Sequence[Effect]:
+def share_of_traffic(state: RolloutState, route: RouteFacts | None) -> float | None:
+    """What the route is set to send to the canary, between 0 and 1, while that stays as it is."""
+    if route is None or state.phase is not Phase.CANARY_JUDGING or state.candidate is None:
+        return None
+    if route.most is None or not route.gives(route.most) or route.canary != state.candidate.revision:
+        return None
+    return route.most / 100 if 0 < route.most < 100 else None
+
+
+def effects_of(state: RolloutState, plans: Sequence[Object]) -> Sequence[Effect]:
     """What the plan says that its step on trial will do; nothing where a user asked for it, or the plan is gone."""
     candidate = state.candidate
     if candidate is None or candidate.source is not Source.PLAN or state.phase is not Phase.CANARY_JUDGING:
         return ()
-    document = await world.kube.get(OPTIMIZATION_PLANS, key.namespace, candidate.plan)
+    document = next((item for item in plans if item["metadata"]["name"] == candidate.plan), None)
     plan = plan_from(document) if document is not None else None
     if plan is None or isinstance(plan, Unreadable) or candidate.step >= len(plan.optimizations):
         return ()

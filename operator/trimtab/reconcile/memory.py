@@ -14,7 +14,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from trimtab.model.reason import Reason
 from trimtab.reconcile.neighbours import NeighbourMemory
+from trimtab.reconcile.routes import Weighing
 from trimtab.reconcile.spec_checks import Problem
 
 _LASTING = 3  # cycles that a mood must last
@@ -24,6 +26,7 @@ _LONGEST = 40
 _MOVED_FAR = 2.0
 _SMALL = 8.0  # a figure below it has not moved far, whatever its ratio
 _MOODS = ("SLOSatisfied", "Planned")
+_TOLD = (Reason.FORBIDDEN.value,)
 
 
 class Key(NamedTuple):
@@ -79,6 +82,7 @@ class Memory:
     obstacles: dict[Key, Problem] = field(default_factory=dict)
     adopted: dict[tuple[str, str], Key] = field(default_factory=dict)
     neighbours: NeighbourMemory = field(default_factory=NeighbourMemory)
+    weighing: Weighing = field(default_factory=Weighing)
 
     def should_write(self, key: Key, before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
         """Whether the status `after` is worth a write over `before`."""
@@ -111,6 +115,7 @@ class Memory:
         self._intents.pop(key, None)
         self._moods.pop(key, None)
         self.obstacles.pop(key, None)
+        self.weighing.forget(key)
         self.adopted = {place: owner for place, owner in self.adopted.items() if owner != key}
 
 
@@ -159,9 +164,10 @@ def _moved_far(old: float, new: float) -> bool:
     return large >= _MOVED_FAR * max(small, _SMALL)
 
 
-def _conditions(status: Mapping[str, Any], *, moods: bool) -> list[tuple[str, str, str]]:
+def _conditions(status: Mapping[str, Any], *, moods: bool) -> list[tuple[str, str, str, str]]:
+    """The message counts only where the reason says too little to act upon: which verb of which resource is refused."""
     return sorted(
-        (item["type"], item["status"], item["reason"])
+        (item["type"], item["status"], item["reason"], item.get("message", "") if item["reason"] in _TOLD else "")
         for item in status.get("conditions") or []
         if (item["type"] in _MOODS) is moods
     )

@@ -10,15 +10,25 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from trimtab.api.names import DEPLOYMENT_LABEL
 from trimtab.api.v1alpha1 import FieldConflicts, LLMDeployment
 from trimtab.kube.client import Kube
-from trimtab.kube.errors import Conflict, Invalid
+from trimtab.kube.errors import Conflict, Forbidden, Invalid, KubeError
 from trimtab.kube.kinds import DEPLOYMENTS, SERVICES
 from trimtab.model.reason import Reason
-from trimtab.model.rollout import Action, Announce, EnsureRevision, ReconfigureTarget, RemoveRevision, ServeOnly
+from trimtab.model.rollout import (
+    Action,
+    Announce,
+    EnsureRevision,
+    ReconfigureTarget,
+    RemoveRevision,
+    ServeOnly,
+    ShareTraffic,
+)
+from trimtab.reconcile.routes import ContestedError, Weighing, share_traffic
 from trimtab.reconcile.spec_checks import Problem
 from trimtab.reconcile.workloads import Workloads
-from trimtab.render import RenderError, canary_of, target_patch
+from trimtab.render import RenderError, canary_of, route_services, target_patch
 from trimtab.render import deployment as deployment_of
 from trimtab.render import service as service_of
 
@@ -30,11 +40,29 @@ class TemplateLostError(RuntimeError):
 
 
 async def perform(
-    kube: Kube, deployment: LLMDeployment, workloads: Workloads, template: str, actions: Sequence[Action]
+    kube: Kube,
+    deployment: LLMDeployment,
+    workloads: Workloads,
+    template: str,
+    actions: Sequence[Action],
+    weighing: Weighing | None = None,
+    now: float = 0.0,
 ) -> None:
-    """Carry out every action that is not yet true. Announcements are left to the caller."""
+    """Carry out every action that is not yet true. Announcements are left to the caller. `weighing`: what this process
+    wrote into the route before.
+
+    Weights that cannot be set keep no other action back: those that must wait for them do so by what the route shows.
+    """
     only = next((action.revision for action in actions if isinstance(action, ServeOnly)), "")
     await ensure_service(kube, deployment, workloads, only)
+    shares = next((action for action in actions if isinstance(action, ShareTraffic)), None)
+    await ensure_route_services(kube, deployment, workloads, shares, only)
+    refused: Exception | None = None
+    if shares is not None and workloads.route is not None:
+        try:
+            await share_traffic(kube, deployment, workloads.route, shares, weighing or Weighing(), now)
+        except (KubeError, ContestedError) as error:
+            refused = error
     for action in actions:
         match action:
             case EnsureRevision():
@@ -43,8 +71,10 @@ async def perform(
                 await _remove(kube, workloads, action.revision)
             case ReconfigureTarget():
                 await _reconfigure(kube, deployment, workloads, action)
-            case ServeOnly() | Announce():
+            case ServeOnly() | ShareTraffic() | Announce():
                 continue
+    if refused is not None:
+        raise refused
 
 
 def performing_failed(error: Exception) -> Problem | None:
@@ -57,8 +87,12 @@ def performing_failed(error: Exception) -> Problem | None:
                 f"{error} The field belongs to {owners}. Change it there, or set spec.targetRef.fieldConflicts to "
                 "Override so that Trimtab takes the engine's arguments over.",
             )
+        case Forbidden():
+            return forbidden(error)
         case Invalid():
             return Problem(Reason.INVALID_SPEC, str(error))
+        case ContestedError():
+            return Problem(Reason.FIELD_CONFLICT, str(error))
         case RenderError():
             return Problem(error.reason, str(error))
         case TemplateLostError():
@@ -67,12 +101,43 @@ def performing_failed(error: Exception) -> Problem | None:
             return None
 
 
+def forbidden(error: Forbidden) -> Problem:
+    """What the role of the operator, or a policy of the cluster, does not allow. The error names verb and resource."""
+    return Problem(
+        Reason.FORBIDDEN,
+        f"{error} Trimtab goes on as far as it can, and tries again. If its role lacks the verb, upgrade the chart's "
+        "release with rbac.create=true, or grant it; if a policy refused the object, the message says which.",
+    )
+
+
 async def ensure_service(kube: Kube, deployment: LLMDeployment, workloads: Workloads, only: str = "") -> None:
     """One Service over all revisions of an owned workload, or over the pods of the one that alone has the traffic."""
     if deployment.adopted:
         return
-    wanted = service_of(deployment, only)
-    live = workloads.service
+    await _ensure_service(kube, workloads.service, service_of(deployment, only))
+
+
+async def ensure_route_services(
+    kube: Kube, deployment: LLMDeployment, workloads: Workloads, shares: ShareTraffic | None, only: str = ""
+) -> None:
+    """The Services behind a route. Where there is no route any more they select all, so that its weights do not matter.
+
+    A Service of the same name that is somebody else's is left alone; the route's condition says so.
+    """
+    route = workloads.route
+    if route is None or (shares is None and route.facts is not None):
+        return
+    stable, canary = (shares.stable, shares.canary) if shares is not None else (only, only)
+    for wanted in route_services(deployment, stable, canary):
+        live = route.services.get(wanted["metadata"]["name"])
+        if live is None and shares is None:
+            continue
+        labels = {} if live is None else live["metadata"].get("labels") or {}
+        if live is None or labels.get(DEPLOYMENT_LABEL) == deployment.metadata.name:
+            await _ensure_service(kube, live, wanted)
+
+
+async def _ensure_service(kube: Kube, live: Mapping[str, Any] | None, wanted: dict[str, Any]) -> None:
     # A selector that selects more narrowly contains the wanted one, and is not the same.
     same = live is not None and live["spec"].get("selector") == wanted["spec"]["selector"]
     if live is None or not same or not _contains(live["spec"], wanted["spec"]):

@@ -17,9 +17,10 @@ from trimtab.model.bottleneck import Health
 from trimtab.model.plan import NoPlan, Plan, Proposal
 from trimtab.model.reading import Known, Reading, Unknown, Why
 from trimtab.model.reason import Reason
-from trimtab.model.rollout import Attempt, Phase, RevisionFacts, RolloutState, Source
+from trimtab.model.rollout import Attempt, Phase, RevisionFacts, RolloutState, RouteFacts, Source
 from trimtab.model.snapshot import RevisionView, Snapshot
 from trimtab.reconcile.quality import Gate
+from trimtab.reconcile.routes import CONDITION as ROUTE_CONDITION
 from trimtab.reconcile.spec_checks import Problem
 
 _METRICS_REASONS = {
@@ -63,6 +64,10 @@ _WAITS_FOR_SOMEONE = frozenset(
         Reason.ATTEMPTS_EXHAUSTED,
         Reason.OWNED_BY_GIT,
         Reason.OUTSIDE_WINDOW,
+        Reason.ROUTE_NOT_USABLE,
+        Reason.FIELD_CONFLICT,
+        Reason.TARGET_CONFLICT,
+        Reason.FORBIDDEN,
     }
 )
 
@@ -83,6 +88,7 @@ class Report:
     plan_name: str = ""
     awaits_approval: bool = False
     gate: Gate | None = None
+    route: RouteFacts | None = None
     approval_problem: str = ""
     selector: str = ""
 
@@ -224,6 +230,7 @@ def summary(report: Report) -> str:
 def _last_attempt(attempt: Attempt) -> str:
     said = {
         Reason.PROMOTED: "was promoted",
+        Reason.PROVEN: "proved itself on a copy",
         Reason.ROLLED_BACK: "was rolled back",
         Reason.ABANDONED: "was abandoned",
         Reason.SUPERSEDED: "was superseded",
@@ -236,6 +243,9 @@ def _last_attempt(attempt: Attempt) -> str:
 
 def _conditions(report: Report, before: Sequence[Mapping[str, Any]], now: float) -> list[dict[str, Any]]:
     conditions: list[dict[str, Any]] = [dict(condition) for condition in before]
+    if report.state is not None and report.route is None:
+        # No route is named, and nothing of one is left.
+        conditions = [condition for condition in conditions if condition.get("type") != ROUTE_CONDITION]
     for kind, status, reason, message in _judged(report):
         conditions = set_condition(
             conditions,
@@ -271,7 +281,15 @@ def _judged(report: Report) -> list[_Row]:
         rows.append(row)
     if report.gate is not None and _shows_gate(report, report.gate):
         rows.append(("QualityGate", report.gate.can_run, report.gate.reason, report.gate.message))
+    if report.route is not None:
+        rows.append(_route(report.route))
     return rows
+
+
+def _route(route: RouteFacts) -> _Row:
+    if route.obstacle is not None:
+        return (ROUTE_CONDITION, False, route.obstacle, route.message)
+    return (ROUTE_CONDITION, True, Reason.ROUTE_READY, "The route shares the traffic by weight between both Services.")
 
 
 def _shows_gate(report: Report, gate: Gate) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from trimtab.model.rollout import RevisionFacts
 from trimtab.model.snapshot import ClusterFacts, PodFacts
 from trimtab.observe.cluster import gpus, pod_facts, revision_facts
 from trimtab.reconcile.neighbours import ALONE, Neighbours, git_owner, pods_admitted, pods_protected, scaler_of
+from trimtab.reconcile.routes import Route, read_route
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,8 @@ class Workloads:
     pods_admitted: int | None = None  # further pods like these that the quotas admit; None: no quota, or unknown
     pods_protected: int = 0  # ready pods that PodDisruptionBudgets ask for
     git_owner: str = ""  # the tool that applies the adopted workload from a repository
+    route: Route | None = None  # what shares the traffic by weight
+    revision_scaler: str = ""  # an autoscaler that points at one of the owned revisions, and the way out
 
     @property
     def served(self) -> str:
@@ -66,18 +69,35 @@ async def read_workloads(
     named = [pod_facts(pod, str(pod["metadata"]["labels"].get(REVISION_LABEL) or "")) for pod in pods]
     reference = deployment.spec.target_ref
     like = next(iter([*target_pods, *pods]), None)
+    scaled_revision = _scaled_revision(deployments.values(), neighbours, name)
     return Workloads(
         deployments=deployments,
         pods=[*named, *(pod_facts(pod, "") for pod in target_pods)],
         target=target,
         service=None if deployment.adopted else await kube.get(SERVICES, namespace, name),
         siblings=siblings,
-        scaled_elsewhere=reference is not None and bool(scaler_of(neighbours.autoscalers, reference.name)),
+        scaled_elsewhere=bool(scaled_revision)
+        or (reference is not None and bool(scaler_of(neighbours.autoscalers, reference.name))),
         cluster=await _cluster_facts(kube, deployment, clusterwide=clusterwide),
         pods_admitted=pods_admitted(neighbours.quotas, like),
         pods_protected=pods_protected(neighbours.budgets, (like or {}).get("metadata", {}).get("labels") or {}),
         git_owner=git_owner(target),
+        route=await read_route(kube, deployment),
+        revision_scaler=scaled_revision,
     )
+
+
+def _scaled_revision(owned: Iterable[Object], neighbours: Neighbours, name: str) -> str:
+    """What to say of an autoscaler that points at one revision: at a promotion it would lose what it scales."""
+    for found in owned:
+        workload = found["metadata"]["name"]
+        scaler = scaler_of(neighbours.autoscalers, workload)
+        if scaler:
+            return (
+                f"{scaler} points at Deployment {workload}, one revision of this resource, and would be left behind by "
+                f"a promotion. Point its scaleTargetRef at the LLMDeployment {name} (apiVersion trimtab.dev/v1alpha1)."
+            )
+    return ""
 
 
 def _is_revision(item: Mapping[str, Any]) -> bool:

@@ -5,10 +5,13 @@ from trimtab.render.args import config_in, engine_args, flags_of, with_config, w
 from trimtab.render.errors import RenderError
 from trimtab.render.plans import export_patch, plan_object
 from trimtab.render.pods import pod_template
+from trimtab.render.routes import Backends, backends_of, route_services, weigh
 from trimtab.render.workloads import catalogue_of, deployment, service, template_hash
 
 __all__ = [
+    "Backends",
     "RenderError",
+    "backends_of",
     "canary_of",
     "catalogue_of",
     "config_in",
@@ -19,11 +22,13 @@ __all__ = [
     "flags_of",
     "plan_object",
     "pod_template",
+    "route_services",
     "service",
     "target_config",
     "target_patch",
     "target_template_hash",
     "template_hash",
+    "weigh",
     "with_config",
     "without_knobs",
 ]

@@ -72,8 +72,11 @@ def deployment(
     )
 
 
-def service(deployment: LLMDeployment, only: str = "") -> dict[str, Any]:
-    """One Service over the pods of all revisions: traffic goes to whatever is ready. `only`: to this revision alone."""
+def service(deployment: LLMDeployment, only: str = "", *, name: str = "") -> dict[str, Any]:
+    """One Service over the pods of all revisions: traffic goes to whatever is ready. `only`: to this revision alone;
+    `name`: of another Service than the common one.
+    """
+    called = name or names.service_name(deployment.metadata.name)
     name = deployment.metadata.name
     selector = names.selector_labels(name) | ({names.REVISION_LABEL: only} if only else {})
     port = {
@@ -86,7 +89,7 @@ def service(deployment: LLMDeployment, only: str = "") -> dict[str, Any]:
         "apiVersion": "v1",
         "kind": "Service",
         "metadata": {
-            "name": names.service_name(name),
+            "name": called,
             "namespace": deployment.metadata.namespace,
             "labels": {
                 names.APP_NAME: name,

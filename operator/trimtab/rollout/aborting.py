@@ -11,6 +11,7 @@ from trimtab.model.verdict import Call
 from trimtab.rollout.capacity import canary, target, whole
 from trimtab.rollout.checks import PASS, Abort, Answer, Check, counted
 from trimtab.rollout.strategies import way_of
+from trimtab.rollout.traffic import share_of_trial
 
 _REASONS: dict[PodTrouble, Reason] = {
     PodTrouble.CRASH_LOOP: Reason.CANARY_CRASH_LOOP,
@@ -149,6 +150,15 @@ def undecided_for_too_long(facts: RolloutFacts, state: RolloutState, now: float)
     return PASS
 
 
+def share_not_given_for_too_long(facts: RolloutFacts, state: RolloutState, now: float) -> Answer:
+    """A canary that the route gives another share is not judged at it, and not for ever."""
+    limit, route, share = facts.policy.judge_deadline, facts.route, share_of_trial(state, facts, now)
+    if route is None or route.gives(share) or now - state.since < limit:
+        return PASS
+    message = f"The route did not give the canary its share of {share} % within {limit:.0f} s. {route.message}"
+    return Abort(Reason.DEADLINE_EXCEEDED, message.rstrip())
+
+
 def _ready_limit(facts: RolloutFacts, state: RolloutState) -> float:
     """The time that a pod may take until it is ready: in place it begins when another one has ended."""
     drain = facts.policy.drain_seconds if state.strategy is Strategy.IN_PLACE else 0.0
@@ -177,7 +187,7 @@ JUDGING_MUST_ABORT: tuple[Check, ...] = (
     verdict_is_bad,
     quality_is_bad,
 )
-JUDGING_DEADLINES: tuple[Check, ...] = (undecided_for_too_long,)
+JUDGING_DEADLINES: tuple[Check, ...] = (undecided_for_too_long, share_not_given_for_too_long)
 PROMOTING_MUST_ABORT: tuple[Check, ...] = (*JUDGING_MUST_ABORT, quota_refuses, pods_do_not_fit)
 PROMOTING_DEADLINES: tuple[Check, ...] = (promotion_is_stuck,)
 WATCHING_MUST_ABORT: tuple[Check, ...] = (

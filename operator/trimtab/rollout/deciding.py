@@ -12,6 +12,7 @@ from trimtab.rollout.checks import PASS, Answer, Check, Hold, counted
 from trimtab.rollout.choosing import choose
 from trimtab.rollout.memory import backoff, is_forgiven, last_attempt, starts_of_the_day
 from trimtab.rollout.strategies import way_of
+from trimtab.rollout.traffic import share_of_trial
 
 _DAY_WORDS = "the last 24 hours"
 
@@ -50,11 +51,12 @@ def facts_are_fresh(facts: RolloutFacts, state: RolloutState, now: float) -> Ans
 
 
 def not_owned_by_git(facts: RolloutFacts, state: RolloutState, now: float) -> Answer:
-    """What a repository declares would be put back at once: the change belongs there."""
+    """What a repository declares would be put back at once: what a copy beside it has proven belongs there."""
     wish = next_wish(facts, state)
-    if wish is None or not facts.git_owner:
+    attempt = last_attempt(state, wish.revision) if wish is not None else None
+    if not facts.git_owner or attempt is None or attempt.outcome is not Reason.PROVEN:
         return PASS
-    who = f"{facts.git_owner} applies the adopted workload from a repository, so nothing is changed in the cluster."
+    who = f"Revision {attempt.revision} proved itself, and {facts.git_owner} applies the workload from a repository."
     way_out = "`trimtab export` prints the patch to commit; or set spec.targetRef.fieldConflicts to Override."
     return Hold(Reason.OWNED_BY_GIT, f"{who} {way_out}")
 
@@ -130,6 +132,25 @@ def stable_is_whole(facts: RolloutFacts, state: RolloutState, now: float) -> Ans
     return PASS
 
 
+def not_scaled_by_revision(facts: RolloutFacts, state: RolloutState, now: float) -> Answer:
+    """An autoscaler of one revision's workload loses its target at a promotion."""
+    if next_wish(facts, state) is None or not facts.revision_scaler:
+        return PASS
+    return Hold(Reason.TARGET_CONFLICT, facts.revision_scaler)
+
+
+def route_is_ready(facts: RolloutFacts, state: RolloutState, now: float) -> Answer:
+    """Both backends of the route select stable and the canary's has no share, so that it may select the canary."""
+    route, stable = facts.route, state.stable
+    if route is None or stable is None or next_wish(facts, state) is None:
+        return PASS
+    if route.obstacle is not None:
+        return Hold(route.obstacle, route.message)
+    if (route.stable, route.canary) == (stable.revision, stable.revision) and route.most == 0:
+        return PASS
+    return Hold(Reason.ROLLOUT_IN_PROGRESS, "The route's weights are set for the stable revision first.")
+
+
 def there_is_room(facts: RolloutFacts, state: RolloutState, now: float) -> Answer:
     wish = next_wish(facts, state)
     answer = choose(facts, state, wish) if wish is not None else PASS
@@ -157,6 +178,15 @@ def verdict_is_good(facts: RolloutFacts, state: RolloutState, now: float) -> Ans
     if verdict.call is Call.GOOD:
         return PASS
     return Hold(verdict.reason, f"{verdict.message} Undecided after {limit:.0f} s is a rollback.")
+
+
+def canary_has_its_share(facts: RolloutFacts, state: RolloutState, now: float) -> Answer:
+    route, limit = facts.route, facts.policy.judge_deadline
+    share = share_of_trial(state, facts, now)
+    if route is None or route.gives(share):
+        return PASS
+    message = f"The route does not give the canary its share of {share} %. {route.message}".rstrip()
+    return Hold(route.obstacle or Reason.CANARY_JUDGING, f"{message} Without it for {limit:.0f} s is a rollback.")
 
 
 def within_quality_budget(facts: RolloutFacts, state: RolloutState, now: float) -> Answer:
@@ -204,6 +234,8 @@ MAY_START: tuple[Check, ...] = (
     attempts_left,
     window_is_open,
     cooled_down,
+    not_scaled_by_revision,
+    route_is_ready,
     stable_is_whole,
     there_is_room,
 )
@@ -211,6 +243,7 @@ STARTING_MAY_ADVANCE: tuple[Check, ...] = (not_paused, canary_is_ready)
 JUDGING_MAY_ADVANCE: tuple[Check, ...] = (
     not_paused,
     canary_is_ready,
+    canary_has_its_share,
     verdict_is_good,
     within_quality_budget,
     share_was_held,

@@ -18,6 +18,7 @@ from trimtab.rollout.phases import (
     watching,
 )
 from trimtab.rollout.table import is_allowed
+from trimtab.rollout.traffic import with_traffic
 from trimtab.rollout.trial import Move
 
 _SOON = 1.0  # seconds: a phase that has just begun waits for facts that are newer than itself
@@ -53,7 +54,8 @@ def step(state: RolloutState, facts: RolloutFacts, now: float) -> tuple[RolloutS
             break
         if not is_allowed(before, state.phase):
             raise AssertionError(f"no transition from {before} to {state.phase}")
-    return state, (*_PHASES[state.phase].actions(state, facts, now), *strays(state, facts), *said)
+    levels = (*_PHASES[state.phase].actions(state, facts, now), *strays(state, facts))
+    return state, (*with_traffic(state, facts, now, levels), *said)
 
 
 def next_wake(state: RolloutState, policy: Policy, now: float) -> float:

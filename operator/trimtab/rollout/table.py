@@ -42,7 +42,8 @@ TRANSITIONS: tuple[Transition, ...] = (
     Transition(
         Phase.CANARY_JUDGING,
         Phase.ROLLING_BACK,
-        "the verdict is Bad, or Unknown until the deadline, its pods die, or it is not wanted any more",
+        "the verdict is Bad, or Unknown until the deadline, its pods die, or it is not wanted any more; "
+        "or it is Good and a repository has the last word",
     ),
     Transition(Phase.SHIFTING, Phase.CANARY_JUDGING, "the pods of the share are ready"),
     Transition(Phase.SHIFTING, Phase.ROLLING_BACK, "trouble while replicas move, or it is not wanted any more"),

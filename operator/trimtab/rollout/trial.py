@@ -142,6 +142,8 @@ def finished(state: RolloutState, now: float) -> Move:
 
 def _summary(candidate: Candidate, decision: Decision) -> str:
     ends = "is kept" if decision.outcome is Reason.PROMOTED else "is gone"
+    if decision.outcome is Reason.PROVEN:
+        ends = "may be committed"
     return f"Revision {candidate.revision} {ends} ({decision.outcome.value}): {decision.message}"
 
 

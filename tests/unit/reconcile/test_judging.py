@@ -18,12 +18,12 @@ from trimtab.api.v1alpha1 import LLMDeployment
 from trimtab.model.plan import Effect, Metric
 from trimtab.model.reading import Unknown, Why
 from trimtab.model.reason import Reason
-from trimtab.model.rollout import Decision, Phase, RolloutState
+from trimtab.model.rollout import Decision, Phase, RolloutState, RouteFacts, Source
 from trimtab.model.samples import REQUESTS, PodSamples
 from trimtab.model.slo import Latency
 from trimtab.model.verdict import Call
 from trimtab.observe.trials import TrialRead
-from trimtab.reconcile.judging import Trial, history, judged, policy_of
+from trimtab.reconcile.judging import Trial, effects_of, history, judged, policy_of, share_of_traffic
 
 INTERVAL = 15.0
 SLO: Mapping[str, Any] = {"ttft": {"p95Milliseconds": 1000}, "itl": {"p95Milliseconds": 60}}
@@ -71,6 +71,49 @@ def test_nothing_on_trial_has_no_verdict_and_nothing_readable_is_unknown() -> No
     empty = judged(trial(Pod(""), read=TrialRead(pods={}, scrape_interval=0.0)))
     assert empty is not None
     assert (empty.call, empty.reason) == (Call.UNKNOWN, Reason.CANARY_UNREADABLE)
+
+
+@pytest.mark.parametrize(
+    ("route", "phase", "share"),
+    [
+        (RouteFacts("rev-a", "rev-b", 20, 20), Phase.CANARY_JUDGING, 0.2),
+        (RouteFacts("rev-a", "rev-b", 20, 20), Phase.SHIFTING, None),
+        (RouteFacts("rev-a", "rev-b", 20, 30), Phase.CANARY_JUDGING, None),
+        (RouteFacts("rev-a", "rev-a", 20, 20), Phase.CANARY_JUDGING, None),
+        (RouteFacts("rev-a", "rev-b", 0, 0), Phase.CANARY_JUDGING, None),
+        (RouteFacts("rev-a", "rev-b"), Phase.CANARY_JUDGING, None),
+        (None, Phase.CANARY_JUDGING, None),
+    ],
+)
+def test_the_judge_is_told_the_share_that_a_route_gives_while_it_stays(
+    route: RouteFacts | None, phase: Phase, share: float | None
+) -> None:
+    state = judging(phase)
+    assert share_of_traffic(state, route) == share
+    told = policy_of(owned(), state, (), alone=False, share=share_of_traffic(state, route))
+    assert told.canary_share == share
+    assert policy_of(owned(), state, (), alone=True, share=share).canary_share is None
+
+
+def test_what_a_plan_promises_is_found_among_the_plans_that_were_read_once() -> None:
+    effect = {"metric": "ttft", "ratioPermille": 500, "lowPermille": 400, "highPermille": 600, "basis": "a rule"}
+    step = {
+        "type": "Batching", "title": "Run 2", "description": "Requests wait.", "impact": "High", "effort": "Restart",
+        "changes": [{"knob": "maxNumSeqs", "from": "1", "to": "2", "reason": "14 wait."}], "effects": [effect],
+    }  # fmt: skip
+    document = {
+        "metadata": {"name": "chat-1", "namespace": "serving"},
+        "spec": {
+            "target": "chat", "engine": "vllm", "engineVersion": "0.32.0", "start": {"maxNumSeqs": 1},
+            "result": {"maxNumSeqs": 2}, "optimizations": [step], "improvement": effect,
+        },
+    }  # fmt: skip
+    tried = replace(candidate(), source=Source.PLAN, plan="chat-1")
+    state = replace(judging(), candidate=tried)
+    assert [found.metric for found in effects_of(state, [document])] == [Metric.TTFT]
+    assert effects_of(state, []) == ()
+    assert effects_of(replace(state, candidate=replace(tried, step=1)), [document]) == ()
+    assert effects_of(judging(), [document]) == (), "a user promises nothing"
 
 
 def test_only_whole_intervals_are_looked_at() -> None:

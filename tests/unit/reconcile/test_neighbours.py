@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from tests.property.simulated_cluster import World
-from tests.unit.rollout.worlds import adopted_driver, wish
+from tests.property.simulated_cluster import Nature, World
+from tests.unit.rollout.worlds import Driver, adopted_driver, wish
 from trimtab.model.reason import Reason
-from trimtab.model.rollout import Phase
+from trimtab.model.rollout import Phase, ReconfigureTarget
 from trimtab.reconcile.neighbours import git_owner, pods_admitted, pods_protected, scaler_of
 
 POD = {
@@ -97,12 +98,51 @@ def test_a_tool_that_applies_a_repository_is_known_by_its_marks(metadata: dict[s
     assert git_owner({"metadata": {"name": "web", **metadata}}) == tool
 
 
-def test_what_a_repository_declares_is_exported_and_not_changed() -> None:
+def _never_reconfigured(driver: Driver, intervals: int) -> None:
+    for _ in range(intervals):
+        assert not any(isinstance(action, ReconfigureTarget) for action in driver.once())
+
+
+def test_what_a_repository_declares_is_tried_on_a_copy_exported_and_not_changed() -> None:
     driver = adopted_driver()
     world: World = driver.world
     world.git_owner, world.user = "Flux", wish(2)
-    for _ in range(3):
-        driver.once()
+    _never_reconfigured(driver, 30)
+    attempt = world.state.attempts[0]
+    assert (attempt.outcome, attempt.revision) == (Reason.PROVEN, "rev2")
+    assert Phase.CANARY_JUDGING in driver.phases and Phase.PROMOTING not in driver.phases
+    assert attempt.measured, "what was measured beside stable is kept"
     assert world.state.phase is Phase.STABLE and world.state.held_by is Reason.OWNED_BY_GIT
-    assert "`trimtab export`" in world.state.holding
-    assert set(world.cluster.workloads) == {"target"}
+    assert "rev2 proved itself" in world.state.holding and "`trimtab export`" in world.state.holding
+    assert len(world.state.attempts) == 1 and world.state.bad == (), "once is enough"
+    assert set(world.cluster.workloads) == {"target"} and driver.least_ready >= 2
+
+
+@pytest.mark.parametrize("shares", [(), (25, 50)])
+def test_each_share_of_a_copy_is_judged_before_it_is_proven(shares: tuple[int, ...]) -> None:
+    driver = adopted_driver()
+    world: World = driver.world
+    world.policy = replace(world.policy, shares=shares, share_seconds=0.0)
+    world.git_owner, world.user = "Argo CD", wish(2)
+    _never_reconfigured(driver, 40)
+    assert world.state.attempts[0].outcome is Reason.PROVEN
+    assert driver.phases.count(Phase.SHIFTING) == max(len(shares) - 1, 0)
+
+
+def test_a_bad_copy_of_what_a_repository_declares_goes_and_is_remembered() -> None:
+    driver = adopted_driver({2: Nature.HARMFUL})
+    world: World = driver.world
+    world.git_owner, world.user = "Flux", wish(2)
+    _never_reconfigured(driver, 30)
+    assert world.state.attempts[0].outcome is Reason.ROLLED_BACK and world.state.bad == ("rev2",)
+    assert world.state.held_by is Reason.REMEMBERED_AS_BAD and set(world.cluster.workloads) == {"target"}
+
+
+def test_an_override_after_it_was_proven_promotes_it() -> None:
+    driver = adopted_driver()
+    world: World = driver.world
+    world.git_owner, world.user = "Flux", wish(2)
+    _never_reconfigured(driver, 30)
+    world.git_owner = ""
+    driver.until(lambda now: len(now.state.attempts) == 2)
+    assert world.state.attempts[0].outcome is Reason.PROMOTED

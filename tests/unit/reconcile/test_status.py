@@ -36,7 +36,7 @@ from trimtab.model.plan import (
 )
 from trimtab.model.reading import Known, Unknown, Why
 from trimtab.model.reason import Reason
-from trimtab.model.rollout import Phase, RolloutState
+from trimtab.model.rollout import Phase, RolloutState, RouteFacts
 from trimtab.model.slo import Latency, LatencyTarget
 from trimtab.model.snapshot import PodMetrics, Snapshot
 from trimtab.reconcile.spec_checks import Problem
@@ -404,3 +404,13 @@ def test_no_map_in_a_status_is_empty() -> None:
                 look(item, f"{path}[]")
 
     look(status, "status")
+
+
+def test_a_route_is_a_condition_while_one_is_named() -> None:
+    ready = status_of(report(route=RouteFacts("rev-a", "rev-a", 0, 0)), NOW)
+    assert conditions(ready)["RouteReady"] == ("True", "RouteReady")
+    wrong = RouteFacts("rev-a", "rev-a", 100, 0, Reason.ROUTE_NOT_USABLE, "There is no HTTPRoute chat in serving.")
+    told = status_of(report(route=wrong), NOW)
+    assert conditions(told)["RouteReady"] == ("False", "RouteNotUsable")
+    assert message(told, "RouteReady") == "There is no HTTPRoute chat in serving."
+    assert "RouteReady" not in conditions(status_of(report(deployment=owned(status=told)), NOW)), "it is gone with it"

@@ -4,7 +4,8 @@ from trimtab.api.v1alpha1.base import API_VERSION, GROUP, VERSION
 from trimtab.api.v1alpha1.knobs import KNOB_KINDS, KNOBS, EngineKnobs
 from trimtab.api.v1alpha1.plan import PlanSpec, PlanStatus
 from trimtab.api.v1alpha1.resources import PAUSED, RETRY, ROLLBACK, LLMDeployment, Metadata, OptimizationPlan
-from trimtab.api.v1alpha1.spec import FieldConflicts, Mode, Objective, Spec, TargetRef, Weekday, Window
+from trimtab.api.v1alpha1.rollout import FieldConflicts
+from trimtab.api.v1alpha1.spec import Mode, Objective, Spec, TargetRef, Weekday, Window
 from trimtab.api.v1alpha1.status import ATTEMPTS_KEPT, Condition, Finding, Measured, RevisionStatus, Status
 
 __all__ = [

@@ -122,7 +122,7 @@ class StepStatus(StatusModel):
     """Its index among the optimizations, from 0."""
     revision: Word
     outcome: Word | None = None
-    """Promoted, RolledBack, Abandoned, Superseded or Withdrawn; absent while it is on trial."""
+    """Promoted, Proven, RolledBack, Abandoned, Superseded or Withdrawn; absent while it is on trial."""
     reason: Word
     message: Text = ""
     started_at: Instant | None = None

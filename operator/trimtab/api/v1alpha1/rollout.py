@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from trimtab.api.v1alpha1.base import ApiModel, rules
+from trimtab.api.v1alpha1.base import ApiModel, Name, rules
 
 
 class Strategy(StrEnum):
@@ -15,6 +15,25 @@ class Strategy(StrEnum):
     CANARY = "Canary"
     BLUE_GREEN = "BlueGreen"
     IN_PLACE = "InPlace"
+
+
+class FieldConflicts(StrEnum):
+    REFUSE = "Refuse"
+    OVERRIDE = "Override"
+
+
+class Route(ApiModel):
+    """An HTTPRoute of the Gateway API that shares the traffic by weight.
+
+    Each of its rules that names the Service NAME-stable must name NAME-canary beside it, and no other backend; NAME is
+    the LLMDeployment's. Trimtab makes the two Services and changes these weights, nothing else of the route.
+    """
+
+    name: Name
+    """The HTTPRoute, in the same namespace."""
+    field_conflicts: FieldConflicts = FieldConflicts.REFUSE
+    """What happens when a repository or another field manager owns the route's rules: Refuse reports it, Override
+    changes the weights all the same; the owner must then ignore them."""
 
 
 class Rollout(ApiModel):
@@ -43,9 +62,13 @@ class Rollout(ApiModel):
     is switched. InPlace: one pod at a time gives its room to a new one. Auto: Canary where there is room for it, else
     InPlace where the load allows it."""
     steps: Annotated[tuple[Annotated[int, Field(strict=True, ge=1, le=99)], ...], Field(max_length=10)] | None = None
-    """Canary: shares of the replicas in per cent, rising; the candidate is judged at each before it takes over."""
+    """Canary: shares of the replicas in per cent, rising; the candidate is judged at each before it takes over. With a
+    route they are shares of the traffic as well."""
     step_seconds: Annotated[int, Field(strict=True, ge=0, le=604_800)] = 60
     """The least time at each step."""
+    route: Route | None = None
+    """Traffic by weight; without it every ready pod has the same share. All requests must come through the route: the
+    steps are then shares of the traffic, and the judge reckons with them."""
     min_available: Annotated[int, Field(strict=True, ge=0, le=1000)] | None = None
     """InPlace: the pods that must stay ready; all but one, and at least one, when it is absent."""
     canary_replicas: Annotated[int, Field(strict=True, ge=1, le=100)] = 1

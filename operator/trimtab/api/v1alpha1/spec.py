@@ -24,7 +24,7 @@ from trimtab.api.v1alpha1.base import (
 )
 from trimtab.api.v1alpha1.knobs import KNOBS, NUMBER_KNOBS, EngineKnobs
 from trimtab.api.v1alpha1.pod import Accelerator, EnvVar, Pod, Resources
-from trimtab.api.v1alpha1.rollout import Rollout
+from trimtab.api.v1alpha1.rollout import FieldConflicts, Rollout
 
 Argument = Annotated[str, StringConstraints(max_length=4096)]
 Knob = Annotated[str, StringConstraints(max_length=63), Field(json_schema_extra={"enum": list(KNOBS)})]
@@ -85,11 +85,6 @@ class Engine(ApiModel):
 
 class TargetKind(StrEnum):
     DEPLOYMENT = "Deployment"
-
-
-class FieldConflicts(StrEnum):
-    REFUSE = "Refuse"
-    OVERRIDE = "Override"
 
 
 class TargetRef(ApiModel):
@@ -332,6 +327,11 @@ class Spec(ApiModel):
             "!has(self.targetRef) || self.rollout.strategy != 'InPlace'",
             "the pods of a targetRef are replaced by its own rollout, not by the strategy InPlace",
             ".rollout.strategy",
+        ),
+        (
+            "!has(self.targetRef) || !has(self.rollout.route)",
+            "the pods of a targetRef share the traffic of its own Service, not that of a route",
+            ".rollout.route",
         ),
         (
             "!has(self.rollout.minAvailable) || self.replicas == 0 || self.rollout.minAvailable < self.replicas",

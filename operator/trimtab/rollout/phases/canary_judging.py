@@ -42,6 +42,12 @@ def advance(state: RolloutState, facts: RolloutFacts, now: float) -> Move:
         said = f"Revision {candidate.revision} takes its next share, {share_of(facts, shifting)} %: {words}"
         return Move(entered(shifting, Phase.SHIFTING, now), (Announce(Reason.SHIFTING, said),))
     evidence = facts.verdict.evidence if facts.verdict is not None else {}
+    if facts.git_owner:
+        # The workload itself is its repository's to change: the copy has shown what there was to show, and goes.
+        decision = Decision(outcome=Reason.PROVEN, reason=reason, message=words, at=now, evidence=evidence)
+        said = f"Revision {candidate.revision} proved itself: {words} {facts.git_owner} may now be given the patch."
+        leaving = entered(replace(state, decision=decision), Phase.ROLLING_BACK, now)
+        return Move(leaving, (Announce(Reason.PROVEN, said),))
     decision = Decision(outcome=Reason.PROMOTED, reason=reason, message=words, at=now, evidence=evidence)
     promoting = entered(replace(state, decision=decision, moved=True), Phase.PROMOTING, now)
     return Move(promoting, (Announce(Reason.PROMOTING, f"Revision {candidate.revision} is promoted: {words}"),))

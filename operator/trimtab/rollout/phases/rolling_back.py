@@ -22,6 +22,8 @@ def advance(state: RolloutState, facts: RolloutFacts, now: float) -> Move:
     if gone and (not state.moved or is_restored(facts, state, now)):
         return finished(state, now)
     message = f"{served.ready} of {counted(wanted, 'stable pod')} ready; the candidate has {len(found.pods)} left."
+    if facts.route is not None and facts.route.most:
+        message += f" The route still gives it {facts.route.most} % of the traffic. {facts.route.message}".rstrip()
     return Move(replace(state, holding=message))
 
 

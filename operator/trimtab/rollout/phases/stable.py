@@ -36,6 +36,8 @@ def advance(state: RolloutState, facts: RolloutFacts, now: float) -> Move:
         quiet = facts.suspended or facts.paused
         if quiet and not isinstance(answer, Pass):
             return Move(replace(state, holding=answer.message, held_by=None))
+        if facts.revision_scaler:
+            return Move(replace(state, holding=facts.revision_scaler, held_by=Reason.TARGET_CONFLICT))
         return Move(replace(state, holding=_missing(state, facts), held_by=None))
     if not isinstance(answer, Pass):
         return Move(replace(state, holding=answer.message, held_by=answer.reason))

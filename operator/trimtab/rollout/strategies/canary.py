@@ -43,11 +43,14 @@ def pods_of_share(facts: RolloutFacts, index: int, replicas: int) -> int:
 
 
 def next_share(facts: RolloutFacts, state: RolloutState) -> int | None:
-    """The index of the next share that is other pods than the present one; None when only all of them is left."""
+    """The index of the next share that is other pods than the present one; None when only all of them is left.
+
+    Where a route has the weights, every share is another one.
+    """
     replicas = whole(facts, state)
     present = pods_of_share(facts, state.share, replicas)
     for index in range(state.share + 1, len(facts.policy.shares)):
-        if pods_of_share(facts, index, replicas) != present:
+        if facts.route is not None or pods_of_share(facts, index, replicas) != present:
             return index
     return None
 
