@@ -39,7 +39,7 @@ from trimtab.model.rollout import (
     Strategy,
     Wish,
 )
-from trimtab.model.snapshot import PodFacts, PodTrouble
+from trimtab.model.snapshot import Live, PodFacts, PodTrouble
 from trimtab.rollout import next_wake, step
 from trimtab.rollout.capacity import floor
 from trimtab.rollout.table import TRANSITIONS, is_allowed
@@ -275,8 +275,9 @@ TestRollouts = Rollouts.TestCase
 _names = st.sampled_from(["a", "b", "c", "d"])
 _times = st.one_of(st.floats(0, 2000), st.sampled_from([0.0, 1000.0, math.inf]))
 _configs = st.integers(1, 4).map(lambda number: EngineConfig({"maxNumSeqs": number}))
-_stables = st.builds(Stable, _names, _configs, st.just("t"))
-_candidates = st.builds(Candidate, _names, _configs, st.just("t"), st.sampled_from(Source))
+_carriers = st.sampled_from(["", "", "a", "b"])
+_stables = st.builds(Stable, _names, _configs, st.just("t"), _carriers)
+_candidates = st.builds(Candidate, _names, _configs, st.just("t"), st.sampled_from(Source), carrier=_carriers)
 _decisions = st.builds(Decision, st.just(Reason.ROLLED_BACK), st.sampled_from(Reason), st.text(max_size=5), _times)
 _verdicts = st.sampled_from([None, GOOD, BAD, UNKNOWN])
 _qualities = st.sampled_from([None, SAME_OUTPUTS, OTHER_OUTPUTS, UNCOMPARED])
@@ -310,6 +311,7 @@ _pods = st.builds(
     trouble=st.none() | st.sampled_from(PodTrouble),
     created_at=_times,
     ready_since=st.none() | _times,
+    live=st.none() | st.sampled_from(Live),
 )
 _revisions = st.builds(
     RevisionFacts,
@@ -332,7 +334,7 @@ _policies = st.builds(
     shares=st.lists(st.integers(1, 99), max_size=3).map(tuple),
     min_available=st.none() | st.integers(0, 5),
 )
-_wishes = st.builds(Wish, _configs, st.just("t"), st.sampled_from(Source), _names)
+_wishes = st.builds(Wish, _configs, st.just("t"), st.sampled_from(Source), _names, live=st.booleans())
 _facts = st.builds(
     RolloutFacts,
     policy=_policies,

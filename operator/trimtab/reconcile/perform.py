@@ -15,7 +15,16 @@ from trimtab.kube.client import Kube
 from trimtab.kube.errors import Conflict, Invalid
 from trimtab.kube.kinds import DEPLOYMENTS, SERVICES
 from trimtab.model.reason import Reason
-from trimtab.model.rollout import Action, Announce, EnsureRevision, ReconfigureTarget, RemoveRevision, ServeOnly
+from trimtab.model.rollout import (
+    Action,
+    Announce,
+    EnsureRevision,
+    ReconfigureTarget,
+    RemoveRevision,
+    ServeOnly,
+    TuneLive,
+)
+from trimtab.reconcile.live import tune
 from trimtab.reconcile.spec_checks import Problem
 from trimtab.reconcile.workloads import Workloads
 from trimtab.render import RenderError, canary_of, target_patch
@@ -43,8 +52,9 @@ async def perform(
                 await _remove(kube, workloads, action.revision)
             case ReconfigureTarget():
                 await _reconfigure(kube, deployment, workloads, action)
-            case ServeOnly() | Announce():
+            case ServeOnly() | TuneLive() | Announce():
                 continue
+    await tune(kube, deployment, workloads.pods, workloads.given, actions)
 
 
 def performing_failed(error: Exception) -> Problem | None:
@@ -82,7 +92,7 @@ async def ensure_service(kube: Kube, deployment: LLMDeployment, workloads: Workl
 async def _ensure(
     kube: Kube, deployment: LLMDeployment, workloads: Workloads, template: str, action: EnsureRevision
 ) -> None:
-    live = workloads.deployments.get(action.revision)
+    live = workloads.deployments.get(action.carrier or action.revision)
     if live is None:
         if action.replicas == 0:
             return  # A Deployment is created without a number, and would begin with one pod.
@@ -99,7 +109,7 @@ async def _ensure(
 def _rendered(deployment: LLMDeployment, workloads: Workloads, action: EnsureRevision) -> dict[str, Any]:
     if workloads.target is not None:
         return canary_of(workloads.target, deployment, action.revision, action.config, None)
-    return deployment_of(deployment, action.revision, action.config, None)
+    return deployment_of(deployment, action.carrier or action.revision, action.config, None, action.revision)
 
 
 async def _scale(kube: Kube, live: Mapping[str, Any], replicas: int) -> None:

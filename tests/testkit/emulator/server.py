@@ -13,10 +13,13 @@ from typing import Any
 
 from aiohttp import web
 
+from trimtab_engine.server.metrics import Metrics
+
 from . import ENGINE_VERSION
 from .config import EngineConfig
 from .engine import Engine, EngineStoppedError, Mailbox, Prompt
 from .faults import Faults
+from .live import LiveLayer, is_asked_for
 from .metrics import EngineMetrics
 from .scheduler import Finish
 from .shapes import BUSY_ENGINE, DEAD_ENGINE, Call, error_body, model_cards
@@ -43,6 +46,7 @@ class Api:
         self.config = config
         self.metrics = EngineMetrics(config)
         self.engine = Engine(config, self.metrics, faults)
+        self.live = self._live_layer()
         self._faults = faults
         self._random = random.Random(faults.seed)
         self._started = int(time.time())
@@ -52,7 +56,8 @@ class Api:
 
     def application(self) -> web.Application:
         """The aiohttp application; the caller runs `engine.run()`."""
-        application = web.Application(middlewares=[self._measured], client_max_size=_MOST_BODY_BYTES)
+        gates = [self.live.gate] if self.live is not None else []
+        application = web.Application(middlewares=[*gates, self._measured], client_max_size=_MOST_BODY_BYTES)
         application.on_response_prepare.append(self._name_pod)
         application.router.add_post("/v1/completions", self.completions)
         application.router.add_post("/v1/chat/completions", self.chat)
@@ -64,6 +69,13 @@ class Api:
         application.router.add_get("/load", self.load)
         application.router.add_get("/metrics", self.metrics_page)
         return application
+
+    def _live_layer(self) -> LiveLayer | None:
+        if not is_asked_for(self.config):
+            return None
+        metrics = Metrics(self.metrics.registry)
+        metrics.engine("vllm")
+        return LiveLayer(self.engine, metrics)
 
     @web.middleware
     async def _measured(self, request: web.Request, handler: Handler) -> web.StreamResponse:
