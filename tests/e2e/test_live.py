@@ -45,13 +45,12 @@ class Story:
 
 def limits(scenario: Scenario) -> dict[str, float]:
     """What each engine itself says of the requests that may run."""
-    name = 'trimtab_engine_limit{limit="max_running_requests"}'
     found = {}
     for pod in scenario.access.pods(scenario.namespace, selector(scenario.service.name)):
-        text = scenario.access.through_pod(scenario.namespace, pod["metadata"]["name"], 8000, "/metrics", raw=True)
-        found[pod["metadata"]["uid"]] = next(
-            float(line.split()[-1]) for line in text.splitlines() if line.startswith(name)
-        )
+        name = pod["metadata"]["name"]
+        status = scenario.access.through_pod(scenario.namespace, name, 8000, "/v1/optimization/status")
+        assert status["in_force"], status
+        found[pod["metadata"]["uid"]] = float(status["limits"]["max_running_requests"])
     return found
 
 

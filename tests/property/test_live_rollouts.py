@@ -27,6 +27,8 @@ _INTERVALS = st.sampled_from([0, 0, 1, 2, 3, 6, 10])
 class LiveRollouts(Rollouts):
     """`rev1` and what differs from it by live values."""
 
+    last = wish(99, active=99)  # names both knobs, so that nothing is kept that was tuned
+
     def __init__(self) -> None:
         super().__init__()
         self.world.cluster.live = True

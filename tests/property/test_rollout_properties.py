@@ -58,6 +58,8 @@ def level(actions: tuple[Action, ...]) -> tuple[Action, ...]:
 class Rollouts(RuleBasedStateMachine):
     """One deployment; `rev1` is good, what the other revisions are is drawn."""
 
+    last = wish(99)  # what the user asks for in the end
+
     def __init__(self) -> None:
         super().__init__()
         self.world = World(Cluster())
@@ -200,16 +202,16 @@ class Rollouts(RuleBasedStateMachine):
         for _ in range(300):
             self.time_passes_and_the_operator_steps(15.0)
             stable = world.state.stable
-            if world.state.phase is Phase.STABLE and stable is not None and stable.revision == "rev99":
+            if world.state.phase is Phase.STABLE and stable is not None and stable.revision == self.last.revision:
                 break
         self.time_passes_and_the_operator_steps(15.0)
         self.time_passes_and_the_operator_steps(15.0)
         at_rest = world.state
         self.time_passes_and_the_operator_steps(15.0)
         assert at_rest.phase is Phase.STABLE and at_rest.stable is not None, (at_rest, world.cluster.workloads)
-        assert at_rest.stable.revision == "rev99", at_rest
-        assert set(world.cluster.workloads) == {"rev99"}
-        assert world.cluster.ready("rev99") == world.policy.replicas
+        assert at_rest.stable.revision == self.last.revision, at_rest
+        assert set(world.cluster.workloads) == {self.last.revision}
+        assert world.cluster.ready(self.last.revision) == world.policy.replicas
         assert world.state == at_rest, "a state at rest is written again"
 
     def _be_fair(self) -> None:
@@ -217,7 +219,7 @@ class Rollouts(RuleBasedStateMachine):
         world = self.world
         world.paused = world.suspended = world.abort = False
         world.metrics, world.planned = True, None
-        world.user = wish(99)
+        world.user = self.last
         world.pods_needed = 1
         if world.policy.strategy in _SCARCE:
             # A single pod can give its room to nobody.
