@@ -76,9 +76,9 @@ def test_a_rollback_is_over_when_the_engines_say_that_they_have_the_old_values()
     driver.once(1.0)
     driver.once(1.0)
     assert set(values(driver).values()) == {"rev1"}
-    assert driver.phases[-1] is Phase.ROLLING_BACK, "the values are written and not yet in force"
+    assert driver.phases[-1:] == [Phase.ROLLING_BACK], "the values are written and not yet in force"
     driver.once(10.0)
-    assert driver.phases[-1] is Phase.STABLE
+    assert driver.phases[-1:] == [Phase.STABLE]
 
 
 def test_a_new_pod_gets_the_values_of_the_revision_that_serves() -> None:
