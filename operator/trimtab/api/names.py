@@ -10,6 +10,7 @@ from trimtab.api.v1alpha1 import API_VERSION, PAUSED, ROLLBACK
 from trimtab.model.config import EngineConfig, content_hash
 
 FIELD_MANAGER = "trimtab"
+LIVE_MANAGER = "trimtab-live"
 MANAGED_BY = "app.kubernetes.io/managed-by"
 APP_NAME = "app.kubernetes.io/name"
 DEPLOYMENT_LABEL = "trimtab.dev/deployment"

@@ -119,6 +119,6 @@ def chosen(wanted: Sequence[TuneLive], pods: Sequence[PodFacts], given: Mapping[
 async def _annotate(kube: Kube, namespace: str, name: str, uid: str, annotations: Mapping[str, str]) -> None:
     body = {"metadata": {"uid": uid, "annotations": dict(annotations)}}
     try:
-        await kube.merge_patch(PODS, namespace, name, body, manager=names.FIELD_MANAGER)
+        await kube.merge_patch(PODS, namespace, name, body, manager=names.LIVE_MANAGER)
     except (Conflict, NotFound):
         return  # this pod has gone, and the one in its place is looked at next time
