@@ -32,6 +32,11 @@ class Seen:
     strategy: str
     seconds: float
 
+    @property
+    def in_force_after(self) -> float:
+        """Seconds from the beginning of the trial until the canary's engine was known to have the values."""
+        return (self.attempt.served_at or 0.0) - (self.attempt.started_at or 0.0)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Story:
@@ -94,7 +99,9 @@ def story(stage: Callable[..., Scenario], testkit: str) -> Story:
     scenario.patch({"engine": {"config": {"maxNumActiveSeqs": BETTER}}})
     scenario.load.drain()
     deployments = scenario.access.handle.get("deployments", namespace=scenario.namespace)["items"]
-    print(json.dumps({"better": better.seconds, "harmful": harmful.seconds, "totals": str(scenario.load.totals())}))
+    for seen in (better, harmful):
+        told = {"outcome": seen.attempt.outcome, "seconds": seen.seconds, "in force after": seen.in_force_after}
+        print(json.dumps(told))
     return Story(before=before, better=better, harmful=harmful, deployments=len(deployments))
 
 

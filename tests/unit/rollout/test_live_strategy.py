@@ -8,8 +8,9 @@ import pytest
 
 from tests.property.simulated_cluster import Cluster, Nature, World
 from tests.unit.rollout.worlds import Driver, policy, stable_driver, wish
+from trimtab.model.config import EngineConfig
 from trimtab.model.reason import Reason
-from trimtab.model.rollout import Phase, ServeOnly, Source, Strategy, TuneLive
+from trimtab.model.rollout import EnsureRevision, Phase, ServeOnly, Source, Strategy, TuneLive
 from trimtab.rollout import step
 
 
@@ -155,3 +156,14 @@ def test_an_engine_without_live_knobs_is_never_tuned() -> None:
         _, actions = step(driver.world.state, driver.world.facts(), driver.world.cluster.now)
         assert not any(isinstance(action, TuneLive) for action in actions)
     assert driver.world.state.strategy is Strategy.CANARY
+
+
+def test_a_revision_that_has_a_workload_of_its_own_is_tried_there() -> None:
+    driver = live_driver(2)
+    cluster = driver.world.cluster
+    cluster.perform([EnsureRevision("rev1-5", EngineConfig({}), "t", 1)])
+    driver.world.user = wish(1, active=5)
+    driver.until(lambda world: bool(world.state.attempts))
+    stable = driver.world.state.stable
+    assert driver.world.state.strategy is Strategy.CANARY and driver.outcome is Reason.PROMOTED
+    assert stable is not None and (stable.revision, stable.carrier) == ("rev1-5", "")
