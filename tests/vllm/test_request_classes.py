@@ -82,7 +82,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     server = VllmServer(*arguments, log=log, env=own, start=trimtab_command)
     server.start()
     try:
-        server.wait_until_ready()
+        server.wait_until_ready(600)  # a busy machine compiles and loads for minutes
         yield Served(server, settings)
     finally:
         server.stop()

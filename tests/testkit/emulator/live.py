@@ -15,11 +15,11 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from aiohttp import web
+from prometheus_client import CollectorRegistry
 
 from trimtab_engine.admission.decide import Load, admit
 from trimtab_engine.asgi.answers import error_body
 from trimtab_engine.config.model import Config
-from trimtab_engine.engines.vllm.command import SCHEDULER
 from trimtab_engine.limits.limits import Capacity, Limits, within
 from trimtab_engine.server.control import Control
 from trimtab_engine.server.health import Facts, degradations
@@ -28,7 +28,6 @@ from trimtab_engine.shared.board import Board, Notice
 from trimtab_engine.shared.folder import START, read_json, run_folder
 from trimtab_engine.shared.wanted import WantedFile
 
-from .config import EngineConfig
 from .engine import Engine
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -36,16 +35,12 @@ COMPUTING = frozenset({"/v1/completions", "/v1/chat/completions"})
 CLASS_HEADER = "x-request-class"
 
 
-def is_asked_for(config: EngineConfig) -> bool:
-    """Whether the image's scheduler is named on the command line."""
-    return config.flags.get("scheduler_cls") == SCHEDULER
-
-
 class LiveLayer:
     """One engine's limits, from the settings file to its next step."""
 
-    def __init__(self, engine: Engine, metrics: Metrics, folder: Path | None = None) -> None:
-        folder = folder or run_folder()
+    def __init__(self, engine: Engine, registry: CollectorRegistry, folder: Path | None = None) -> None:
+        folder, metrics = folder or run_folder(), Metrics(registry)
+        metrics.engine("vllm")
         config, limits = engine.config, engine.config.limits
         self._ours = Config.model_validate(read_json(folder / START))
         capacity = Capacity(

@@ -9,25 +9,27 @@ import uuid
 import zlib
 from array import array
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
-
-from trimtab_engine.server.metrics import Metrics
 
 from . import ENGINE_VERSION
 from .config import EngineConfig
 from .engine import Engine, EngineStoppedError, Mailbox, Prompt
 from .faults import Faults
-from .live import LiveLayer, is_asked_for
 from .metrics import EngineMetrics
 from .scheduler import Finish
 from .shapes import BUSY_ENGINE, DEAD_ENGINE, Call, error_body, model_cards
+
+if TYPE_CHECKING:
+    from .live import LiveLayer
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 _UNCOUNTED = {"/metrics", "/health", "/load", "/ping", "/version", "/server_info"}
 _MOST_BODY_BYTES = 64 << 20
+# By which `trimtab-engine serve` starts an engine whose limits change (`trimtab_engine.engines.vllm.command`).
+_LIVE_SCHEDULER = "trimtab_engine.engines.vllm.scheduler.live_scheduler"
 
 
 class RefusedError(Exception):
@@ -71,11 +73,11 @@ class Api:
         return application
 
     def _live_layer(self) -> LiveLayer | None:
-        if not is_asked_for(self.config):
+        if self.config.flags.get("scheduler_cls") != _LIVE_SCHEDULER:
             return None
-        metrics = Metrics(self.metrics.registry)
-        metrics.engine("vllm")
-        return LiveLayer(self.engine, metrics)
+        from .live import LiveLayer  # the image's package is there when the image's program has started us
+
+        return LiveLayer(self.engine, self.metrics.registry)
 
     @web.middleware
     async def _measured(self, request: web.Request, handler: Handler) -> web.StreamResponse:
