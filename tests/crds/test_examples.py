@@ -223,7 +223,7 @@ def test_kubectl_shows_what_a_person_asks_first(cluster: Handle, namespace: str)
     assert line.split()[:7] == ["shown", "m75", "vllm", "Recommend", "Stable", "Met", "QueueBuildup"]
 
 
-@pytest.mark.parametrize("name", ["owned-cpu", "owned-gpu", "sglang", "smallest"])
+@pytest.mark.parametrize("name", ["owned-cpu", "owned-gpu", "sglang", "smallest", "trimtab"])
 def test_the_api_server_admits_what_is_rendered_and_a_restricted_namespace_runs_it(
     cluster: Handle,
     namespace: str,

@@ -31,6 +31,7 @@ class Service:
     image: str
     config: Mapping[str, Any]
     engine: str = "vllm"
+    version: str = ENGINE_VERSION
     args: Sequence[str] = (BUCKETS,)
     env: Mapping[str, str] = field(default_factory=dict)
     replicas: int = 2
@@ -52,7 +53,7 @@ class Service:
 
     def spec(self) -> dict[str, Any]:
         """The spec as it stands in a manifest."""
-        engine: dict[str, Any] = {"name": self.engine, "version": ENGINE_VERSION, "config": dict(self.config)}
+        engine: dict[str, Any] = {"name": self.engine, "version": self.version, "config": dict(self.config)}
         model: dict[str, Any] = {"name": MODEL}
         spec: dict[str, Any] = {
             "model": model,

@@ -34,7 +34,7 @@ EVERYTHING = (
 ALLOWED = {
     ("", "events"): {"create", "patch"},
     ("", "nodes"): {"get", "list", "watch"},
-    ("", "pods"): {"get", "list", "watch"},
+    ("", "pods"): {"get", "list", "watch", "patch"},
     ("", "resourcequotas"): {"list"},
     ("", "services"): {"get", "list", "watch", "create", "patch"},
     ("apps", "deployments"): {"get", "list", "watch", "create", "patch", "delete"},

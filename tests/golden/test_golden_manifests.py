@@ -42,7 +42,7 @@ def _without_programs(value: Any) -> Any:
     return _PLACEHOLDERS.get(value, value) if isinstance(value, str) else value
 
 
-@pytest.mark.parametrize("name", ["owned-cpu", "owned-gpu", "sglang", "smallest"])
+@pytest.mark.parametrize("name", ["owned-cpu", "owned-gpu", "sglang", "smallest", "trimtab"])
 def test_the_objects_of_an_owned_deployment(name: str) -> None:
     resource = example(name)
     config = config_of(resource.spec)

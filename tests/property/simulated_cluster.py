@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from trimtab.model.config import EngineConfig
@@ -24,13 +24,17 @@ from trimtab.model.rollout import (
     ServeOnly,
     ShareTraffic,
     Source,
+    TuneLive,
     WindowFacts,
     Wish,
 )
-from trimtab.model.snapshot import PodFacts, PodTrouble
+from trimtab.model.snapshot import Live, PodFacts, PodTrouble
 from trimtab.model.verdict import Call, Verdict
+from trimtab.reconcile.live import Given, attributed, chosen, owner_of
 
 START_SECONDS = 20.0
+TAKE_SECONDS = 5.0  # until an engine shows that it has other live values
+LIVE_KNOB = "maxNumActiveSeqs"
 _JUDGED = (Phase.CANARY_JUDGING, Phase.SHIFTING, Phase.PROMOTING, Phase.WATCHING)
 
 
@@ -48,6 +52,7 @@ class Nature(Enum):
     DIES = "dies after it has served"
     OTHER_OUTPUTS = "outputs are beyond the budget"
     NOT_COMPARED = "outputs cannot be compared"
+    LIVE_REFUSED = "its live values are refused"
 
 
 GOOD = Verdict(Call.GOOD, Reason.WITHIN_SLO, "All objectives are kept.", {"canary.requests": 100.0})
@@ -70,6 +75,8 @@ class Pod:
     stuck: bool = False
     ends_at: float | None = None  # it answers what it has accepted until then
     placed: bool = True
+    runs: str = ""  # the revision whose live values it was given
+    told_at: float = 0.0
 
 
 @dataclass
@@ -86,11 +93,12 @@ class Workload:
         return [pod for pod in self.pods if pod.ends_at is None]
 
 
-def wish(number: int, source: Source = Source.USER) -> Wish:
-    """The configuration with `number` running sequences; the revision carries the number in its name."""
-    config = EngineConfig({"maxNumSeqs": number})
-    plan = f"plan-{number}" if source is Source.PLAN else ""
-    return Wish(config=config, template="t", source=source, revision=f"rev{number}", plan=plan)
+def wish(number: int, source: Source = Source.USER, active: int | None = None) -> Wish:
+    """The configuration with `number` sequences, of which `active` run; the revision carries both in its name."""
+    values = {"maxNumSeqs": number} if active is None else {"maxNumSeqs": number, LIVE_KNOB: active}
+    name = f"rev{number}" if active is None else f"rev{number}-{active}"
+    plan = f"plan-{name.removeprefix('rev')}" if source is Source.PLAN else ""
+    return Wish(config=EngineConfig(values), template="t", source=source, revision=name, plan=plan)
 
 
 class Cluster:
@@ -108,7 +116,8 @@ class Cluster:
         self.served = ""
         self.route: RouteFacts | None = None
         self.route_refuses = False  # somebody else holds its weights
-        self._names = 0
+        self.live = False  # whether the engine has live knobs
+        self.created = 0
 
     def adopt(self, revision: str, replicas: int) -> None:
         """The user's own workload, which runs `revision`."""
@@ -130,10 +139,9 @@ class Cluster:
                     pass
                 case ShareTraffic():
                     self.route = self._routed(action)
-                case EnsureRevision(revision=revision, replicas=replicas):
-                    workload = self.workloads.setdefault(
-                        revision, Workload(revision, 1 if replicas is None else replicas)
-                    )
+                case EnsureRevision(revision=revision, replicas=replicas, carrier=carrier):
+                    name = carrier or revision
+                    workload = self.workloads.setdefault(name, Workload(name, 1 if replicas is None else replicas))
                     workload.removed = False
                     if replicas is not None:
                         assert replicas >= 0, f"negative replicas for {revision}"
@@ -145,8 +153,9 @@ class Cluster:
                         gone.removed = True
                 case ReconfigureTarget(revision=revision):
                     self.workloads["target"].runs = revision
-                case Announce():
+                case TuneLive() | Announce():
                     pass
+        self._tune([action for action in actions if isinstance(action, TuneLive)])
         self._scale()
 
     def _routed(self, action: ShareTraffic) -> RouteFacts:
@@ -162,6 +171,15 @@ class Cluster:
         if self.route.stable == self.route.canary:
             shares = {self.route.stable: 100}
         return sum(share for revision, share in shares.items() if self.ready(revision) == 0)
+
+    def _tune(self, wanted: list[TuneLive]) -> None:
+        """As the shell does it."""
+        pods = {pod.name: pod for workload in self.workloads.values() for pod in workload.pods}
+        given = {name: _given(pod) for name, pod in pods.items()}
+        for name, action in chosen(wanted, [self._facts(pod) for pod in pods.values()], given).items():
+            assert self.live, "an engine without live knobs is tuned"
+            if given[name].runs != action.revision:
+                pods[name].runs, pods[name].told_at = action.revision, self.now
 
     def tick(self, seconds: float) -> None:
         """Time passes: pods are created, become ready, fail; an adopted workload replaces one pod at a time."""
@@ -197,11 +215,13 @@ class Cluster:
         """All that take room."""
         return sum(len(workload.pods) for workload in self.workloads.values())
 
-    def revisions(self, stable: str) -> dict[str, RevisionFacts]:
+    def revisions(self, stable: str, state: RolloutState | None = None) -> dict[str, RevisionFacts]:
         """As the API server would show it; an adopted target is listed under the stable revision's name."""
         found: dict[str, RevisionFacts] = {}
         for workload in self.workloads.values():
             name = workload.revision if workload.owned else stable
+            if self.live and state is not None:
+                name = owner_of(state, workload.revision)
             if workload.removed and not workload.pods:
                 continue
             refused = self.nature(workload.revision) is Nature.REFUSED and workload.desired > 0
@@ -214,7 +234,28 @@ class Cluster:
                 owned=workload.owned,
                 runs="" if workload.owned else workload.runs,
             )
-        return found
+        return self._by_values(found, state) if self.live and state is not None else found
+
+    def _by_values(self, found: dict[str, RevisionFacts], state: RolloutState) -> dict[str, RevisionFacts]:
+        """Each pod under the revision whose live values it was given."""
+        pods = [pod for workload in self.workloads.values() for pod in workload.pods]
+        by_revision: dict[str, list[PodFacts]] = {name: [] for name in found}
+        for pod in pods:
+            revision = attributed(state, _given(pod))
+            facts = replace(self._facts(pod), revision=revision, live=self._has_taken(pod, revision))
+            by_revision.setdefault(revision, []).append(facts)
+        return {
+            name: replace(found.get(name) or RevisionFacts(name, desired=0), pods=tuple(pods))
+            for name, pods in by_revision.items()
+        }
+
+    def _has_taken(self, pod: Pod, revision: str) -> Live:
+        runs, nature = pod.runs or pod.revision, self.nature(revision)
+        if runs != revision or self.now - pod.told_at < TAKE_SECONDS:
+            return Live.PENDING
+        if nature is Nature.LIVE_REFUSED and pod.runs:
+            return Live.REFUSED
+        return Live.UNKNOWN if nature is Nature.NEVER_READY else Live.IN_FORCE
 
     def verdict(self, state: RolloutState) -> Verdict | None:
         """What a judge that knows the natures would say."""
@@ -266,8 +307,8 @@ class Cluster:
                 pod.placed, pod.created_at, taken = True, self.now, taken + 1
 
     def _create(self, workload: Workload, revision: str) -> None:
-        self._names += 1
-        workload.pods.append(Pod(f"{revision}-{self._names}", revision, self.now, placed=self.slots is None))
+        self.created += 1
+        workload.pods.append(Pod(f"{revision}-{self.created}", revision, self.now, placed=self.slots is None))
 
     def _live(self, pod: Pod) -> None:
         age = self.now - pod.created_at
@@ -316,6 +357,11 @@ class Cluster:
         )
 
 
+def _given(pod: Pod) -> Given:
+    annotations = {"trimtab.dev/runs": pod.runs} if pod.runs else {}
+    return Given(carrier=pod.revision, annotations=annotations, uid=pod.name)
+
+
 @dataclass
 class World:
     """A deployment, its persisted rollout state and its cluster: what a shell would hold together."""
@@ -343,10 +389,10 @@ class World:
         on_trial, slots = self.state.candidate is not None, self.cluster.slots
         return RolloutFacts(
             policy=self.policy,
-            revisions=self.cluster.revisions(stable),
-            user=self._user(),
+            revisions=self.cluster.revisions(stable, self.state),
+            user=self._live_or_not(self._user()),
             user_config=self.user.config,
-            planned=self.planned,
+            planned=self._live_or_not(self.planned) if self.planned is not None else None,
             verdict=known if self.metrics or known is None else UNKNOWN,
             quality=self.cluster.quality(self.state),
             quality_needed=self.cluster.quality(self.state) is not None,
@@ -370,6 +416,12 @@ class World:
         if stable is None:
             return self.user
         edited = self.state.user_config.changes_to(self.user.config)
-        number = stable.config.with_changes(edited).get("maxNumSeqs")
-        assert isinstance(number, int)
-        return wish(number)
+        config = stable.config.with_changes(edited)
+        number, active = config.get("maxNumSeqs"), config.get(LIVE_KNOB)
+        assert isinstance(number, int) and (active is None or isinstance(active, int))
+        return wish(number, active=active)
+
+    def _live_or_not(self, wanted: Wish) -> Wish:
+        stable = self.state.stable
+        changes = stable.config.changes_to(wanted.config) if stable is not None else {}
+        return replace(wanted, live=self.cluster.live and set(changes) == {LIVE_KNOB})

@@ -40,7 +40,7 @@ from trimtab.model.rollout import (
     Strategy,
     Wish,
 )
-from trimtab.model.snapshot import PodFacts, PodTrouble
+from trimtab.model.snapshot import Live, PodFacts, PodTrouble
 from trimtab.rollout import next_wake, step
 from trimtab.rollout.capacity import floor
 from trimtab.rollout.table import TRANSITIONS, is_allowed
@@ -58,6 +58,8 @@ def level(actions: tuple[Action, ...]) -> tuple[Action, ...]:
 
 class Rollouts(RuleBasedStateMachine):
     """One deployment; `rev1` is good, what the other revisions are is drawn."""
+
+    last = wish(99)  # what the user asks for in the end
 
     def __init__(self) -> None:
         super().__init__()
@@ -208,16 +210,16 @@ class Rollouts(RuleBasedStateMachine):
         for _ in range(300):
             self.time_passes_and_the_operator_steps(15.0)
             stable = world.state.stable
-            if world.state.phase is Phase.STABLE and stable is not None and stable.revision == "rev99":
+            if world.state.phase is Phase.STABLE and stable is not None and stable.revision == self.last.revision:
                 break
         self.time_passes_and_the_operator_steps(15.0)
         self.time_passes_and_the_operator_steps(15.0)
         at_rest = world.state
         self.time_passes_and_the_operator_steps(15.0)
         assert at_rest.phase is Phase.STABLE and at_rest.stable is not None, (at_rest, world.cluster.workloads)
-        assert at_rest.stable.revision == "rev99", at_rest
-        assert set(world.cluster.workloads) == {"rev99"}
-        assert world.cluster.ready("rev99") == world.policy.replicas
+        assert at_rest.stable.revision == self.last.revision, at_rest
+        assert set(world.cluster.workloads) == {self.last.revision}
+        assert world.cluster.ready(self.last.revision) == world.policy.replicas
         assert world.state == at_rest, "a state at rest is written again"
 
     def _be_fair(self) -> None:
@@ -225,7 +227,7 @@ class Rollouts(RuleBasedStateMachine):
         world = self.world
         world.paused = world.suspended = world.abort = False
         world.metrics, world.planned = True, None
-        world.user = wish(99)
+        world.user = self.last
         world.pods_needed = 1
         world.cluster.route_refuses = False
         if world.policy.strategy in _SCARCE:
@@ -286,8 +288,9 @@ TestRollouts = Rollouts.TestCase
 _names = st.sampled_from(["a", "b", "c", "d"])
 _times = st.one_of(st.floats(0, 2000), st.sampled_from([0.0, 1000.0, math.inf]))
 _configs = st.integers(1, 4).map(lambda number: EngineConfig({"maxNumSeqs": number}))
-_stables = st.builds(Stable, _names, _configs, st.just("t"))
-_candidates = st.builds(Candidate, _names, _configs, st.just("t"), st.sampled_from(Source))
+_carriers = st.sampled_from(["", "", "a", "b"])
+_stables = st.builds(Stable, _names, _configs, st.just("t"), _carriers)
+_candidates = st.builds(Candidate, _names, _configs, st.just("t"), st.sampled_from(Source), carrier=_carriers)
 _decisions = st.builds(Decision, st.just(Reason.ROLLED_BACK), st.sampled_from(Reason), st.text(max_size=5), _times)
 _verdicts = st.sampled_from([None, GOOD, BAD, UNKNOWN])
 _qualities = st.sampled_from([None, SAME_OUTPUTS, OTHER_OUTPUTS, UNCOMPARED])
@@ -321,6 +324,7 @@ _pods = st.builds(
     trouble=st.none() | st.sampled_from(PodTrouble),
     created_at=_times,
     ready_since=st.none() | _times,
+    live=st.none() | st.sampled_from(Live),
 )
 _revisions = st.builds(
     RevisionFacts,
@@ -343,7 +347,7 @@ _policies = st.builds(
     shares=st.lists(st.integers(1, 99), max_size=3).map(tuple),
     min_available=st.none() | st.integers(0, 5),
 )
-_wishes = st.builds(Wish, _configs, st.just("t"), st.sampled_from(Source), _names)
+_wishes = st.builds(Wish, _configs, st.just("t"), st.sampled_from(Source), _names, live=st.booleans())
 _routes = st.builds(
     RouteFacts,
     stable=st.sampled_from(["", "a", "b"]),

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
+from trimtab_engine.limits.classes import ORDINARY, Rule
 from trimtab_engine.limits.limits import Limits
 
 LONGEST_RETRY_SECONDS = 60
@@ -57,21 +58,23 @@ def waiting(load: Load, limits: Limits) -> int:
     return max(0, behind, min(load.waiting, load.inside))
 
 
-def _queue_has_room(load: Load, limits: Limits) -> Refusal | None:
-    most, queued = limits.max_queued_requests, waiting(load, limits)
+def _queue_has_room(load: Load, limits: Limits, rule: Rule) -> Refusal | None:
+    bound, queued = limits.max_queued_requests, waiting(load, limits)
+    most = None if bound is None else bound * rule.queue_percent // 100
     room_to_run = load.inside < limits.max_running_requests and queued == 0
     if most is None or room_to_run or queued < most:
         return None
     count = "1 request waits" if queued == 1 else f"{queued} requests wait"
     return Refusal(
         why=Why.QUEUE_FULL,
-        message=f"The queue is full: {count}, and {most} may.",
+        message=f"The queue is full: {count}, and {most} may{_of_class(rule)}.",
         retry_after_seconds=_retry_after(load.seconds_per_completion),
     )
 
 
-def _wait_is_short_enough(load: Load, limits: Limits) -> Refusal | None:
-    most, each = limits.max_wait_seconds, load.seconds_per_completion
+def _wait_is_short_enough(load: Load, limits: Limits, rule: Rule) -> Refusal | None:
+    bound, each = limits.max_wait_seconds, load.seconds_per_completion
+    most = None if bound is None else bound * rule.queue_percent / 100
     if most is None or each is None or load.inside < limits.max_running_requests:
         return None
     expected = (waiting(load, limits) + 1) * each
@@ -79,9 +82,13 @@ def _wait_is_short_enough(load: Load, limits: Limits) -> Refusal | None:
         return None
     return Refusal(
         why=Why.WAIT_TOO_LONG,
-        message=f"A request would wait for about {expected:.1f} s, and {most:g} s are allowed.",
+        message=f"A request would wait for about {expected:.1f} s, and {most:g} s are allowed{_of_class(rule)}.",
         retry_after_seconds=_retry_after(expected - most),
     )
+
+
+def _of_class(rule: Rule) -> str:
+    return "" if rule.queue_percent == ORDINARY.queue_percent else " for one of its class"
 
 
 def _retry_after(seconds: float | None) -> int:
@@ -89,9 +96,9 @@ def _retry_after(seconds: float | None) -> int:
     return 1 if seconds is None else max(1, min(LONGEST_RETRY_SECONDS, math.ceil(seconds)))
 
 
-CHECKS: tuple[Callable[[Load, Limits], Refusal | None], ...] = (_queue_has_room, _wait_is_short_enough)
+CHECKS: tuple[Callable[[Load, Limits, Rule], Refusal | None], ...] = (_queue_has_room, _wait_is_short_enough)
 
 
-def admit(load: Load, limits: Limits) -> Refusal | None:
-    """None where the request may come in; else the first check's refusal."""
-    return next((refusal for check in CHECKS if (refusal := check(load, limits)) is not None), None)
+def admit(load: Load, limits: Limits, rule: Rule = ORDINARY) -> Refusal | None:
+    """None where a request of this class's rule may come in; else the first check's refusal."""
+    return next((refusal for check in CHECKS if (refusal := check(load, limits, rule)) is not None), None)

@@ -7,6 +7,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from trimtab_engine.limits.classes import MOST_CLASSES
+
 # Flags of `vllm serve` that fields of this configuration set.
 RESERVED = {
     "--host": "server.host",
@@ -126,6 +128,18 @@ class LimitsConfig(_Part):
     )
 
 
+class ClassConfig(_Part):
+    """How requests of one class are treated."""
+
+    priority: int = Field(default=0, ge=-1000, le=1000, description="the lower runs first")
+    queue_percent: int = Field(
+        default=100, ge=0, le=100, description="share of the queue from which on the class is refused"
+    )
+
+
+ClassName = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
+
+
 class Config(_Part):
     """All of it."""
 
@@ -140,3 +154,8 @@ class Config(_Part):
     server: ServerConfig = ServerConfig()
     engines: EnginesConfig = EnginesConfig()
     limits: LimitsConfig = LimitsConfig()
+    classes: dict[ClassName, ClassConfig] = Field(
+        default={},
+        max_length=MOST_CLASSES,
+        description="classes of requests at the start, by name: priority (the lower runs first) and queue_percent",
+    )

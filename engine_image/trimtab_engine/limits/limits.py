@@ -34,6 +34,7 @@ class Capacity:
 
     `smallest_step` is the fewest tokens with which every accepted prompt still makes progress, and
     `tokens_per_request` what one decoding request takes of a step (more than 1 with speculative decoding).
+    `priorities`: whether the engine takes waiting requests by their priority.
     """
 
     running_requests: int
@@ -41,6 +42,7 @@ class Capacity:
     longest_context: int
     smallest_step: int = 1
     tokens_per_request: int = 1
+    priorities: bool = False
 
 
 def within(limits: Limits, capacity: Capacity) -> Limits:

@@ -1,11 +1,4 @@
-"""From a text or a document to limits, or to the problems that it has. A document with one problem changes nothing.
-
-The document of a settings file and of a request is the same:
-
-    limits:
-      max_running_requests: 16
-      max_tokens_per_step: 512
-"""
+"""From a text to a document, and from its `limits` to limits, or to the problems that they have."""
 
 from __future__ import annotations
 
@@ -43,7 +36,7 @@ class Refused:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Range:
+class Range:
     """What one field may hold. The upper bound comes from the capacity, with the words that explain it."""
 
     low: float
@@ -53,19 +46,19 @@ class _Range:
     optional: bool = False
 
 
-_RANGES: Mapping[str, _Range] = {
-    "max_running_requests": _Range(
+_RANGES: Mapping[str, Range] = {
+    "max_running_requests": Range(
         low=1, high=lambda capacity: capacity.running_requests, why=", the number that the engine was started for"
     ),
-    "max_tokens_per_step": _Range(
+    "max_tokens_per_step": Range(
         low=1, high=lambda capacity: capacity.tokens_per_step, why=", the tokens that the engine was started for"
     ),
-    "long_prompt_tokens_per_step": _Range(
+    "long_prompt_tokens_per_step": Range(
         low=0, high=lambda capacity: capacity.longest_context, why=", the longest context of the model"
     ),
-    "kv_headroom_percent": _Range(low=0, high=lambda _: 90),
-    "max_queued_requests": _Range(low=0, high=lambda _: 1_000_000, optional=True),
-    "max_wait_seconds": _Range(low=0.1, high=lambda _: 86_400, whole=False, optional=True),
+    "kv_headroom_percent": Range(low=0, high=lambda _: 90),
+    "max_queued_requests": Range(low=0, high=lambda _: 1_000_000, optional=True),
+    "max_wait_seconds": Range(low=0.1, high=lambda _: 86_400, whole=False, optional=True),
 }
 
 
@@ -82,19 +75,13 @@ def read_text(text: str) -> object | Refused:
     return document
 
 
-def read_limits(document: object, *, base: Limits, capacity: Capacity) -> Limits | Refused:
-    """`base` with the fields that the document names, or everything that is wrong with the document."""
-    if not isinstance(document, Mapping):
-        return _refused("document", f"must be a mapping with the key `limits`, and is {_kind(document)}")
-    problems = [_unknown(str(name), ("limits",), "") for name in document if name != "limits"]
-    wanted = document.get("limits")
+def read_limits(wanted: object, *, base: Limits, capacity: Capacity) -> Limits | Refused:
+    """`base` with the fields that are named, or everything that is wrong with them."""
     if not isinstance(wanted, Mapping):
-        missing = "limits" not in document
-        message = "is missing" if missing else f"must be a mapping of limits, and is {_kind(wanted)}"
-        return Refused(problems=(*problems, Problem(field="limits", message=message)))
-    problems += [_unknown(str(name), LIMITS, "limits.") for name in wanted if name not in LIMITS]
+        return _refused("limits", f"must be a mapping of limits, and is {kind_of(wanted)}")
+    problems = [unknown(str(name), LIMITS, "limits.") for name in wanted if name not in LIMITS]
     values = {str(name): value for name, value in wanted.items() if name in LIMITS}
-    found = ((name, _complaint(value, _RANGES[name], capacity)) for name, value in values.items())
+    found = ((name, complaint(value, _RANGES[name], capacity)) for name, value in values.items())
     problems += [Problem(field=f"limits.{name}", message=message) for name, message in found if message]
     if problems:
         return Refused(problems=tuple(problems))
@@ -121,11 +108,11 @@ def _goes_on(limits: Limits, capacity: Capacity) -> Limits | Refused:
     return limits
 
 
-def _complaint(value: object, allowed: _Range, capacity: Capacity) -> str | None:
+def complaint(value: object, allowed: Range, capacity: Capacity) -> str | None:
     if value is None:
         return None if allowed.optional else "must be a number, and is null"
     if isinstance(value, bool) or not isinstance(value, int | float):
-        return f"must be a number, and is {_kind(value)}"
+        return f"must be a number, and is {kind_of(value)}"
     if isinstance(value, float) and (allowed.whole or not math.isfinite(value)):
         return f"must be {'a whole' if allowed.whole else 'an ordinary'} number, and is {value}"
     high = allowed.high(capacity)
@@ -134,7 +121,7 @@ def _complaint(value: object, allowed: _Range, capacity: Capacity) -> str | None
     return None
 
 
-def _unknown(name: str, known: tuple[str, ...], prefix: str) -> Problem:
+def unknown(name: str, known: tuple[str, ...], prefix: str) -> Problem:
     near = difflib.get_close_matches(name, known, n=1)
     hint = f"; did you mean {prefix}{near[0]}?" if near else f"; known: {', '.join(known)}"
     return Problem(field=f"{prefix}{name[:80] or repr(name)}", message=f"is not known{hint}")
@@ -144,7 +131,7 @@ def _refused(field: str, message: str) -> Refused:
     return Refused(problems=(Problem(field=field, message=message),))
 
 
-def _kind(value: object) -> str:
+def kind_of(value: object) -> str:
     names = {dict: "a mapping", list: "a list", str: "a text", bool: "true or false", type(None): "null"}
     return names.get(type(value), f"of the type {type(value).__name__}")
 

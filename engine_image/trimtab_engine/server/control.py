@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from trimtab_engine.config.model import Config
-from trimtab_engine.limits.limits import Capacity, Limits, within
-from trimtab_engine.limits.parse import Refused, read_limits, read_text
+from trimtab_engine.limits.classes import Classes, Rule
+from trimtab_engine.limits.limits import Capacity, Limits
+from trimtab_engine.limits.parse import Refused, read_text
+from trimtab_engine.limits.settings import Settings, fitting, read_settings
 from trimtab_engine.server.metrics import Metrics
 from trimtab_engine.server.settings import Look, SettingsFile
 from trimtab_engine.shared.board import Boards, Notice
@@ -43,12 +45,11 @@ class Control:
         self._file = WantedFile(folder)
         self._settings = SettingsFile(config.settings_file) if config.settings_file else None
         given = {name: value for name, value in config.limits.model_dump().items() if value is not None}
-        asked = replace(resting, **given)
-        self.start = within(asked, capacity)
+        rules = {name: Rule(**rule.model_dump()) for name, rule in config.classes.items()}
+        asked = Settings(limits=replace(resting, **given), classes=Classes(rules=rules))
+        self.start = fitting(asked, capacity)
         if self.start != asked:
-            log.warning(
-                "The limits at the start exceed what the engine was started for: %s became %s", asked, self.start
-            )
+            log.warning("The settings at the start are not what the engine can: %s became %s", asked, self.start)
         self._boards = Boards(folder)
         self.wanted = self._begin()
 
@@ -61,7 +62,11 @@ class Control:
         if other is not None:
             self._adopt(other)
         self._boards.find()
-        self._metrics.in_force(self.notice.revision)
+        notice = self.notice
+        self._metrics.in_force(notice.revision)
+        if notice.revision >= self.wanted.revision or not notice.running + notice.waiting:
+            # An idle engine makes no step: what is wanted holds from its next one on.
+            self._metrics.settings_id(self.wanted.id)
 
     @property
     def notice(self) -> Notice:
@@ -73,12 +78,12 @@ class Control:
         problems: list[Refused] = []
 
         def decide(current: Wanted | None) -> Wanted | None:
-            base = current.limits if current else self.start
-            limits = read_limits(document, base=base, capacity=self.capacity)
-            if isinstance(limits, Refused):
-                problems.append(limits)
+            base = current.settings if current else self.start
+            settings = read_settings(document, base=base, capacity=self.capacity)
+            if isinstance(settings, Refused):
+                problems.append(settings)
                 return None
-            return self._next(current, limits, "request")
+            return self._next(current, settings, "request")
 
         new = self._file.change(decide)
         return self._outcome("request", new, problems)
@@ -88,6 +93,8 @@ class Control:
         wanted, in_force = self.wanted, self.notice.revision
         return {
             "limits": wanted.limits.as_json(),
+            "classes": wanted.classes.as_json(),
+            "id": wanted.id,
             "revision": wanted.revision,
             "in_force": in_force >= wanted.revision,
             "revision_in_force": in_force,
@@ -113,12 +120,12 @@ class Control:
             return
         self._had_settings = True
         document = read_text(look.text)
-        limits = document if isinstance(document, Refused) else self._limits_from(document)
-        if isinstance(limits, Refused):
-            self._settings_outcome(limits.sentence())
+        settings = document if isinstance(document, Refused) else self._settings_from(document)
+        if isinstance(settings, Refused):
+            self._settings_outcome(settings.sentence())
             return
         try:
-            new = self._file.change(lambda current: self._next(current, limits, "file"))
+            new = self._file.change(lambda current: self._next(current, settings, "file"))
         except OSError as error:  # a full disk may have room again at the next look
             self._settings_outcome(f"cannot be taken up: {error.strerror}")
             if self._settings:
@@ -127,8 +134,8 @@ class Control:
         self._settings_outcome("")
         self._outcome("file", new, [])
 
-    def _limits_from(self, document: object) -> Limits | Refused:
-        return read_limits(document, base=self.start, capacity=self.capacity)
+    def _settings_from(self, document: object) -> Settings | Refused:
+        return read_settings(document, base=self.start, capacity=self.capacity)
 
     def _settings_outcome(self, problem: str) -> None:
         news, self.settings_problem = problem != self.settings_problem, problem
@@ -145,11 +152,18 @@ class Control:
             self._adopt(new)
         return self.wanted
 
-    def _next(self, current: Wanted | None, limits: Limits, source: str) -> Wanted | None:
-        """What follows `current`; None where the limits are the same."""
-        if current is not None and current.limits == limits:
+    def _next(self, current: Wanted | None, settings: Settings, source: str) -> Wanted | None:
+        """What follows `current`; None where the settings are the same."""
+        if current is not None and current.settings == settings:
             return None
-        return Wanted(limits=limits, revision=current.revision + 1 if current else 1, source=source, since=now())
+        return Wanted(
+            limits=settings.limits,
+            classes=settings.classes,
+            id=settings.id,
+            revision=current.revision + 1 if current else 1,
+            source=source,
+            since=now(),
+        )
 
     def _begin(self) -> Wanted:
         """The first API server writes the limits of the start, the others find them."""

@@ -17,6 +17,7 @@ from trimtab_engine.admission.decide import Load, admit
 from trimtab_engine.admission.pace import Pace
 from trimtab_engine.asgi.answers import App, Message, Receive, Scope, Send, answer, error_body, header
 from trimtab_engine.asgi.exchange import End, Exchange
+from trimtab_engine.asgi.priority import PRIORITISED, with_priority
 from trimtab_engine.config.model import Config
 from trimtab_engine.engines.chain import Chain, chain_from_json
 from trimtab_engine.engines.facts import EngineFacts
@@ -39,6 +40,7 @@ COMPUTING = frozenset(
     }
 )
 PREFIX = "/v1/optimization/"
+CLASS_HEADER = "x-request-class"
 
 
 class Gate:
@@ -72,7 +74,7 @@ class Gate:
         else:
             path = str(scope["path"]).removeprefix(str(scope.get("root_path") or ""))
             if path in COMPUTING and scope["method"] == "POST":
-                await self._compute(scope, receive, send)
+                await self._compute(path, scope, receive, send)
             elif path == "/health" and scope["method"] == "GET":
                 await self._health(scope, receive, send)
             elif path.startswith(PREFIX):
@@ -134,9 +136,11 @@ class Gate:
             seconds_per_completion=self._pace.seconds_per_completion(),
         )
 
-    async def _compute(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _compute(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
         self._keep_pace()
-        refusal = admit(self.load(), self.control.wanted.limits)
+        wanted = self.control.wanted
+        rule = wanted.classes.rule(header(scope, CLASS_HEADER))
+        refusal = admit(self.load(), wanted.limits, rule)
         if refusal is not None:
             self._refused_at = time.monotonic()
             self.metrics.refused(refusal.why)
@@ -145,13 +149,16 @@ class Gate:
             return
         self.inside += 1
         try:
-            await self._pass_on(scope, receive, send)
+            # Once any class goes first, what a client says of its own priority no longer counts.
+            ordered = wanted.classes.ordered and path in PRIORITISED
+            app = with_priority(self.app, rule.priority) if ordered else self.app
+            await self._pass_on(app, scope, receive, send)
         finally:
             self._keep_pace()
             self._pace = self._pace.completed(full=self._full())
             self.inside -= 1
 
-    async def _pass_on(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _pass_on(self, app: App, scope: Scope, receive: Receive, send: Send) -> None:
         server = self.config.server
         length = header(scope, "content-length")
         if length is not None and (not length.isdecimal() or int(length[:20]) > server.largest_body_bytes):
@@ -159,12 +166,12 @@ class Gate:
             body = error_body(413, message, kind=End.TOO_LARGE.name.lower())
             await answer(send, 413, body, {"connection": "close"})
         elif length is not None and server.request_timeout_seconds is None:
-            await self.app(scope, receive, send)
+            await app(scope, receive, send)
         else:
             exchange = Exchange(
                 receive, send, largest_body=server.largest_body_bytes, timeout=server.request_timeout_seconds
             )
-            if await exchange.run(self.app, scope) is End.TIMED_OUT:
+            if await exchange.run(app, scope) is End.TIMED_OUT:
                 self.metrics.timed_out()
 
     def _full(self) -> bool:

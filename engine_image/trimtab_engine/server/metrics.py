@@ -25,6 +25,7 @@ class Metrics:
         self._limit = gauge("trimtab_engine_limit", "A wanted limit; +Inf where there is no bound.", "limit")
         self._wanted = gauge("trimtab_engine_limits_revision", "Number of the wanted limits.")
         self._in_force = gauge("trimtab_engine_limits_revision_in_force", "Number of the limits of the last step.")
+        self._id = gauge("trimtab_engine_settings_id", "The id of the settings in force; 0 where they have none.")
         self._degraded = gauge("trimtab_engine_degraded", "1 while the server is degraded for this reason.", "reason")
         self._engine = gauge("trimtab_engine_info", "1 for the engine that serves.", "name")
         self._changes = counter(
@@ -47,6 +48,9 @@ class Metrics:
 
     def in_force(self, revision: int) -> None:
         self._in_force.set(revision)
+
+    def settings_id(self, number: int) -> None:
+        self._id.set(number)
 
     def degraded(self, reasons: Mapping[Reason, str]) -> None:
         for reason in Reason:

@@ -6,21 +6,32 @@ import fcntl
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from trimtab_engine.limits.classes import Classes, classes_from_json
 from trimtab_engine.limits.limits import Limits, limits_from_json
+from trimtab_engine.limits.settings import Settings
 from trimtab_engine.shared.folder import WANTED, read_json, replace_json
 
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
-    """Limits, their number, who set them (`start`, `file` or `request`), and when (ISO 8601, UTC)."""
+    """Limits and classes, their number, who set them (`start`, `file` or `request`), and when (ISO 8601, UTC).
+
+    `id` is the writer's own number for them; 0 where there is none.
+    """
 
     limits: Limits
     revision: int
     source: str
     since: str
+    classes: Classes = field(default_factory=Classes)
+    id: int = 0
+
+    @property
+    def settings(self) -> Settings:
+        return Settings(limits=self.limits, classes=self.classes, id=self.id)
 
 
 class WantedFile:
@@ -36,8 +47,14 @@ class WantedFile:
         document = read_json(self.path)
         if document is None:
             return None
-        limits = limits_from_json(document["limits"])
-        return Wanted(limits=limits, revision=document["revision"], source=document["source"], since=document["since"])
+        return Wanted(
+            limits=limits_from_json(document["limits"]),
+            classes=classes_from_json(document["classes"]),
+            id=document["id"],
+            revision=document["revision"],
+            source=document["source"],
+            since=document["since"],
+        )
 
     def read_if_changed(self) -> Wanted | None:
         """What is wanted, once after each change. One look costs a microsecond: it may be asked before each step."""
@@ -61,6 +78,8 @@ class WantedFile:
                     self.path,
                     {
                         "limits": new.limits.as_json(),
+                        "classes": new.classes.as_json(),
+                        "id": new.id,
                         "revision": new.revision,
                         "source": new.source,
                         "since": new.since,

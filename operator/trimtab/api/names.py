@@ -10,11 +10,14 @@ from trimtab.api.v1alpha1 import API_VERSION, PAUSED, ROLLBACK
 from trimtab.model.config import EngineConfig, content_hash
 
 FIELD_MANAGER = "trimtab"
+LIVE_MANAGER = "trimtab-live"
 MANAGED_BY = "app.kubernetes.io/managed-by"
 APP_NAME = "app.kubernetes.io/name"
 DEPLOYMENT_LABEL = "trimtab.dev/deployment"
 REVISION_LABEL = "trimtab.dev/revision"
 CONFIG_ANNOTATION = "trimtab.dev/config"  # the revision's configuration as JSON, on its Deployment
+LIVE_ANNOTATION = "trimtab.dev/live"  # the settings that a pod's engine takes while it runs, on the pod
+RUNS_ANNOTATION = "trimtab.dev/runs"  # the revision whose settings these are
 ENGINE_CONTAINER = "engine"
 PORT_NAME = "http"
 PAUSED_ANNOTATION = PAUSED
@@ -22,6 +25,7 @@ ROLLBACK_ANNOTATION = ROLLBACK
 
 LONGEST = 63
 _CUT_HASH = 8
+_ID_DIGITS = 13  # 52 bits
 
 
 def fitted(name: str, suffix: str = "") -> str:
@@ -41,6 +45,11 @@ def fitted(name: str, suffix: str = "") -> str:
 def revision_name(config: EngineConfig, template: str) -> str:
     """The name of a revision: the hash of its configuration and of all else that its pods are made from."""
     return content_hash(config, template)
+
+
+def settings_id(revision: str) -> int:
+    """The number by which an engine shows that it has the settings of this revision in force: fits into a double."""
+    return int(hashlib.sha256(revision.encode()).hexdigest()[:_ID_DIGITS], 16)
 
 
 def workload_name(base: str, revision: str) -> str:

@@ -159,11 +159,18 @@ def _decision_from(held: status.DecisionStatus | None) -> Decision | None:
 def _stable_to(stable: Stable | None) -> dict[str, Any] | None:
     if stable is None:
         return None
-    return {"revision": stable.revision, "config": _config_to(stable.config), "template": stable.template}
+    return _present(
+        {
+            "revision": stable.revision,
+            "config": _config_to(stable.config),
+            "template": stable.template,
+            "carrier": stable.carrier or None,
+        }
+    )
 
 
 def _stable_from(held: status.StableStatus | None) -> Stable | None:
-    return None if held is None else Stable(held.revision, held.config.to_config(), held.template)
+    return None if held is None else Stable(held.revision, held.config.to_config(), held.template, held.carrier)
 
 
 def _candidate_to(candidate: Candidate | None) -> dict[str, Any] | None:
@@ -179,6 +186,7 @@ def _candidate_to(candidate: Candidate | None) -> dict[str, Any] | None:
             "step": candidate.step,
             "trades": sorted(metric.value for metric in candidate.trades) or None,
             "altersOutputs": candidate.alters_outputs,
+            "carrier": candidate.carrier or None,
         }
     )
 
@@ -195,6 +203,7 @@ def _candidate_from(held: status.CandidateStatus | None) -> Candidate | None:
         step=held.step,
         trades=frozenset(held.trades),
         alters_outputs=held.alters_outputs,
+        carrier=held.carrier,
     )
 
 

@@ -45,7 +45,7 @@ def set_by_arguments(
     for written, value in _pairs(arguments):
         for knob in knobs.values():
             flag = knob.flag(version)
-            if flag is None:
+            if flag is None or flag.live:
                 continue
             switched_off = flag.rendering is Rendering.SWITCH and _names(written.replace("--no-", "--", 1), flag.name)
             if _names(written, flag.name):

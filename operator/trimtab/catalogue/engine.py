@@ -10,6 +10,7 @@ from typing import Final
 from trimtab.catalogue.arguments import set_by_arguments
 from trimtab.catalogue.gpus import find_device
 from trimtab.catalogue.knob import (
+    Applies,
     CatalogueError,
     InvalidValue,
     Knob,
@@ -110,7 +111,7 @@ class EngineCatalogue:
         return values
 
     def flags(self, version: str, config: EngineConfig) -> tuple[str, ...]:
-        """The command line tokens for `config`, in the order of the knobs' names.
+        """The command line tokens for `config`, in the order of the knobs' names; none for knobs that are live.
 
         Raises UnknownKnob for a knob that this version lacks (or for any knob of a version that is not known) and
         InvalidValue for a value outside its range. Combinations are not checked here: see `problems`.
@@ -127,6 +128,8 @@ class EngineCatalogue:
             refusal = knob.refusal(parsed, value)
             if refusal:
                 raise InvalidValue(name, f"{refusal} Correct spec.engine.config.{name}, or remove it for the default.")
+            if flag.live:
+                continue
             if flag.rendering is Rendering.JSON:
                 objects.setdefault(flag.name, {})[flag.key] = value
             else:
@@ -134,6 +137,20 @@ class EngineCatalogue:
         for name, content in sorted(objects.items()):
             tokens += [f"--{name}", json.dumps(content, sort_keys=True, separators=(",", ":"))]
         return tuple(tokens)
+
+    def live_knobs(self, version: str) -> frozenset[str]:
+        """The knobs whose new values running pods take, through the settings file."""
+        return frozenset(name for name, knob in self.knobs(version).items() if knob.applies is Applies.LIVE)
+
+    def live_limits(self, version: str, config: EngineConfig) -> dict[str, float]:
+        """The limits that stand in the settings file for `config`, by the engine's own names."""
+        parsed, known = self._parse(version), self.knobs(version)
+        limits: dict[str, float] = {}
+        for name, value in config.items():
+            flag = known[name].flag(parsed) if name in known else None
+            if flag is not None and flag.live:
+                limits[flag.name] = int(value) / 1000 if flag.rendering is Rendering.LIVE_SECONDS else int(value)
+        return limits
 
     def problems(self, version: str, config: EngineConfig, *, device: str = "") -> tuple[Problem, ...]:
         """What is wrong with `config`, a sentence each; empty when nothing is known against it.

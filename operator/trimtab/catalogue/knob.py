@@ -73,6 +73,8 @@ class Rendering(StrEnum):
     PERCENT = "percent"  # 92 -> --flag 0.92
     MEBIBYTES = "mebibytes"  # 512 -> --flag 536870912
     JSON = "json"  # one key of a JSON object that several knobs share
+    LIVE = "live"  # no token: a key of the limits in the settings file, which the engine watches
+    LIVE_SECONDS = "live seconds"  # the same, 500 -> 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +89,11 @@ class Flag:
 
     def covers(self, version: Version) -> bool:
         return (self.since is None or version >= self.since) and (self.until is None or version < self.until)
+
+    @property
+    def live(self) -> bool:
+        """Whether the value stands in the settings file and not on the command line."""
+        return self.rendering in (Rendering.LIVE, Rendering.LIVE_SECONDS)
 
 
 @dataclass(frozen=True, slots=True)

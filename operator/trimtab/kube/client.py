@@ -140,13 +140,18 @@ class Kube:
             return await self._read(request)
         return await self._write("apply", kind, request)
 
-    async def merge_patch(self, kind: Kind, namespace: str, name: str, body: Mapping[str, Any]) -> Object:
-        """A JSON merge patch, for the command line: what a person changes belongs to no controller; null removes."""
+    async def merge_patch(
+        self, kind: Kind, namespace: str, name: str, body: Mapping[str, Any], *, manager: str = f"{FIELD_MANAGER}-cli"
+    ) -> Object:
+        """A JSON merge patch; null removes. NotFound where there is no such object: unlike `apply` it creates none.
+
+        By default it is the command line's: what a person changes belongs to no controller.
+        """
         request = Request(
             method="PATCH",
             path=kind.path(namespace, name),
             doing=f"patch {_called(kind, namespace, name)}",
-            query=(("fieldManager", f"{FIELD_MANAGER}-cli"),),
+            query=(("fieldManager", manager),),
             body=dict(body),
             content_type="application/merge-patch+json",
         )

@@ -77,6 +77,7 @@ class Reason(StrEnum):
     CANARY_UNSCHEDULABLE = "CanaryUnschedulable"
     CANARY_NOT_READY = "CanaryNotReady"
     QUOTA_EXCEEDED = "QuotaExceeded"
+    LIVE_REFUSED = "LiveRefused"
     INSUFFICIENT_GPUS = "InsufficientGPUs"
     INSUFFICIENT_CAPACITY = "InsufficientCapacity"
     DEADLINE_EXCEEDED = "DeadlineExceeded"

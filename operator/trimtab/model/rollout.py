@@ -14,7 +14,7 @@ from typing import TypeAlias
 from trimtab.model.config import EngineConfig
 from trimtab.model.plan import Metric
 from trimtab.model.reason import Reason
-from trimtab.model.snapshot import PodFacts
+from trimtab.model.snapshot import Live, PodFacts
 from trimtab.model.verdict import Verdict
 
 
@@ -37,6 +37,7 @@ class Strategy(StrEnum):
     CANARY = "Canary"  # a few pods beside the stable ones, then replicas move
     BLUE_GREEN = "BlueGreen"  # as many pods as serve beside them, then all traffic is switched
     IN_PLACE = "InPlace"  # one pod at a time gives its room to a new one
+    LIVE = "Live"  # pods that run take other values, a few first, then all
 
 
 class Source(StrEnum):
@@ -58,15 +59,22 @@ class Candidate:
     step: int = 0  # index of the optimization in it
     trades: frozenset[Metric] = frozenset()
     alters_outputs: bool = False
+    carrier: str = ""  # Live: the revision whose workload its pods belong to
 
 
 @dataclass(frozen=True, slots=True)
 class Stable:
-    """The revision that serves."""
+    """The revision that serves. `carrier`: the one whose workload its pods belong to; empty: its own."""
 
     revision: str
     config: EngineConfig
     template: str
+    carrier: str = ""
+
+    @property
+    def workload(self) -> str:
+        """The revision that its workload is named after."""
+        return self.carrier or self.revision
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +154,11 @@ class RevisionFacts:
         return sum(1 for pod in self.pods if pod.ready and not pod.terminating)
 
     @property
+    def in_force(self) -> int:
+        """Ready pods whose engine has the settings of this revision."""
+        return sum(1 for pod in self.pods if pod.ready and not pod.terminating and pod.live is Live.IN_FORCE)
+
+    @property
     def gone(self) -> bool:
         return self.desired == 0 and not self.pods
 
@@ -183,6 +196,7 @@ class Wish:
     step: int = 0
     trades: frozenset[Metric] = frozenset()
     alters_outputs: bool = False
+    live: bool = False  # it differs from stable in what running pods take, and in nothing else
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,6 +279,20 @@ class EnsureRevision:
     config: EngineConfig
     template: str
     replicas: int | None
+    carrier: str = ""  # the revision that the workload is named after; empty: this one
+
+
+@dataclass(frozen=True, slots=True)
+class TuneLive:
+    """Of the pods of the workload that `carrier` names, `pods` have the live values of this revision.
+
+    `pods` None: all that no other action of the kind asks for.
+    """
+
+    carrier: str
+    revision: str
+    config: EngineConfig
+    pods: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,7 +313,7 @@ class ReconfigureTarget:
 
 @dataclass(frozen=True, slots=True)
 class ServeOnly:
-    """All traffic goes to the pods of one revision. Without this action every ready pod has its share."""
+    """All traffic goes to the pods of one revision's workload. Without this action every ready pod has its share."""
 
     revision: str
 
@@ -308,4 +336,4 @@ class Announce:
     warning: bool = False
 
 
-Action: TypeAlias = EnsureRevision | RemoveRevision | ReconfigureTarget | ServeOnly | ShareTraffic | Announce
+Action: TypeAlias = EnsureRevision | TuneLive | RemoveRevision | ReconfigureTarget | ServeOnly | ShareTraffic | Announce

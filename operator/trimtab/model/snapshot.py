@@ -40,6 +40,8 @@ class PodMetrics:
     waiting: Reading[float] = _NOT_READ  # mean over the window
     kv_usage: Reading[float] = _NOT_READ  # 0 to 1, maximum over the window
     kv_capacity_tokens: Reading[float] = _NOT_READ
+    settings_id: Reading[float] = _NOT_READ  # of the settings in force, where the engine has a settings file
+    settings_refused: Reading[float] = _NOT_READ  # 1 while the engine refuses its settings file
     # The container.
     cpu_cores: Reading[float] = _NOT_READ
     memory_bytes: Reading[float] = _NOT_READ
@@ -58,6 +60,15 @@ class PodTrouble(StrEnum):
     CONFIG_ERROR = "ConfigError"
 
 
+class Live(StrEnum):
+    """Whether an engine with live knobs has the settings of its revision, as its metrics say."""
+
+    IN_FORCE = "InForce"
+    PENDING = "Pending"  # it has others, or none
+    REFUSED = "Refused"  # it refuses its settings file, and keeps what it had
+    UNKNOWN = "Unknown"  # its metrics cannot be read
+
+
 @dataclass(frozen=True, slots=True)
 class PodFacts:
     """One pod as the API server describes it."""
@@ -73,6 +84,7 @@ class PodFacts:
     created_at: float = 0.0
     ready_since: float | None = None
     address: str = ""  # its IP address; empty until it has one
+    live: Live | None = None  # None: its engine has no live knobs
 
 
 @dataclass(frozen=True, slots=True)

@@ -137,6 +137,8 @@ class PodReader:
             waiting=gauge(GaugeRole.WAITING),
             kv_usage=gauge(GaugeRole.KV_USAGE),
             kv_capacity_tokens=self._capacity(),
+            settings_id=gauge(GaugeRole.SETTINGS_ID),
+            settings_refused=gauge(GaugeRole.SETTINGS_REFUSED),
             cpu_cores=self._container(queries.CPU, window=self.window),
             memory_bytes=self._container(queries.MEMORY, window=0.0),
             gpu_utilisation=self._gpu(queries.GPU_UTILISATION),

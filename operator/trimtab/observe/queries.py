@@ -176,7 +176,7 @@ def _gauge(spec: GaugeSpec, version: Version | None, scope: Scope, window: float
     """Summarised over the window; as it is where there is none."""
 
     def combined(names: tuple[Name, ...]) -> str:
-        selected = [scope.select(name) for name in metrics_in(names, version)]
+        selected = [scope.select(name, spec.matchers) for name in metrics_in(names, version)]
         series = selected if window is None else [over(spec.over, one, window) for one in selected]
         if spec.keep is None:
             return either(grouped(spec.combine, _PER_POD, one) for one in series)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from trimtab.catalogue import Device, EngineCatalogue, Knob, find_device
+from trimtab.catalogue import Applies, Device, EngineCatalogue, Knob, find_device
 from trimtab.model.bottleneck import BottleneckKind, Severity, TargetState
 from trimtab.model.config import EngineConfig, KnobValue
 from trimtab.model.plan import Change, Effect, Effort, Impact, Metric, Optimization, OptimizationType
@@ -62,6 +62,10 @@ class Context:
     def number(self, knob: str) -> int | None:
         value = self.value(knob)
         return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+    def is_live(self, knob: str) -> bool:
+        """Whether running pods take a new value of this knob."""
+        return knob in self.knobs and self.knobs[knob].applies is Applies.LIVE
 
     def found(self, *kinds: BottleneckKind, least: Severity = Severity.MEDIUM) -> tuple[BottleneckKind, ...]:
         """Which of `kinds` were found, severe and sure enough to act upon."""
@@ -156,9 +160,13 @@ class Context:
         addresses: tuple[BottleneckKind, ...],
         risks: tuple[str, ...] = (),
         prerequisites: tuple[str, ...] = (),
-        effort: Effort = Effort.RESTART,
+        effort: Effort | None = None,
     ) -> Optimization:
-        """Fills in what follows from the rest: current values, impact, metrics traded, whether outputs can change."""
+        """Fills in what follows from the rest: current values, impact, metrics traded, whether outputs can change.
+
+        Without an `effort` it is what the knobs need: none of running pods where they take all of the changes.
+        """
+        live = all(self.is_live(knob) for knob in changes)
         return Optimization(
             type=type_,
             title=title,
@@ -168,7 +176,7 @@ class Context:
             ),
             impact=_impact(self.gain(effects)),
             effects=effects,
-            effort=effort,
+            effort=effort or (Effort.LIVE if live else Effort.RESTART),
             addresses=addresses,
             risks=risks,
             prerequisites=prerequisites,

@@ -39,6 +39,7 @@ from trimtab.model.verdict import Verdict
 from trimtab.reconcile import adoption, calibration, judging, planning, status
 from trimtab.reconcile.carried import carried
 from trimtab.reconcile.limits import limits_of
+from trimtab.reconcile.live import with_live
 from trimtab.reconcile.measuring import measure
 from trimtab.reconcile.memory import Key
 from trimtab.reconcile.perform import TemplateLostError, forbidden, perform, performing_failed
@@ -47,7 +48,7 @@ from trimtab.reconcile.routes import ContestedError
 from trimtab.reconcile.spec_checks import Problem, Subject, problem_of
 from trimtab.reconcile.steps import Steps
 from trimtab.reconcile.windows import window_facts
-from trimtab.reconcile.wishes import alters_outputs, wish_of_user
+from trimtab.reconcile.wishes import alters_outputs, is_live, wish_of_user
 from trimtab.reconcile.workloads import Workloads, read_workloads
 from trimtab.reconcile.world import World
 from trimtab.render import RenderError, plan_object, target_template_hash, template_hash
@@ -205,9 +206,15 @@ async def _gather(key: Key, raw: Mapping[str, Any], world: World) -> Facts | sta
     if adoption.followed(held, revisions) is not held:
         held = adoption.followed(held, revisions)
         user, revisions = _identify(deployment, held, workloads, template)
-    user = replace(user, alters_outputs=alters_outputs(engine, deployment.spec.engine.version, user, held))
+    version = deployment.spec.engine.version
+    user = replace(
+        user,
+        alters_outputs=alters_outputs(engine, version, user, held),
+        live=is_live(engine, version, user, held),
+    )
     gate = await read_gate(world.kube, deployment, engine, workloads.target)
     snapshot = await measure(key, deployment, revisions, workloads, world)
+    revisions = with_live(revisions, snapshot, engine)
     plans = await planning.read_plans(world.kube, deployment)
     route = workloads.route.facts if workloads.route is not None else None
     trial = await judging.read_trial(key, deployment, held, revisions, snapshot, plans, route, world)
@@ -247,7 +254,7 @@ def _identify(
     deployment: LLMDeployment, state: RolloutState, workloads: Workloads, template: str
 ) -> tuple[Wish, dict[str, RevisionFacts]]:
     """What the user wants to run, and every revision that there is."""
-    revisions = workloads.facts()
+    revisions = workloads.facts(state)
     if workloads.target is None:
         return wish_of_user(config_of(deployment.spec), template, state), revisions
     return adoption.identify(deployment, state, workloads.target, template, revisions)
@@ -285,7 +292,7 @@ def _rollout_facts(
         revisions=facts.revisions,
         user=facts.user,
         user_config=adoption.user_config(deployment, facts.state),
-        planned=planned,
+        planned=_live_or_not(facts, planned),
         verdict=verdict,
         quality=outputs.verdict,
         quality_needed=outputs.needed,
@@ -304,6 +311,12 @@ def _rollout_facts(
         retry=deployment.retry,
         git_owner=facts.workloads.git_owner if _refuses_conflicts(deployment) else "",
     )
+
+
+def _live_or_not(facts: Facts, planned: Wish | None) -> Wish | None:
+    if planned is None:
+        return None
+    return replace(planned, live=is_live(facts.engine, facts.deployment.spec.engine.version, planned, facts.state))
 
 
 def _refuses_conflicts(deployment: LLMDeployment) -> bool:

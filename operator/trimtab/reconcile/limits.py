@@ -30,14 +30,18 @@ def limits_of(engine: EngineCatalogue, deployment: LLMDeployment, config: Engine
         value = values.get(knob)
         return value if isinstance(value, int) and not isinstance(value, bool) else None
 
+    def least(*knobs: str) -> int | None:
+        """What the engine was started for, or the limit that was set below it."""
+        return min((n for knob in knobs if (n := number(knob)) is not None), default=None)
+
     def flag(knob: str) -> bool | None:
         value = values.get(knob)
         return value if isinstance(value, bool) else None
 
     dtype = values.get("kvCacheDtype")
     return Limits(
-        max_num_seqs=number("maxNumSeqs"),
-        max_num_batched_tokens=number("maxNumBatchedTokens"),
+        max_num_seqs=least("maxNumSeqs", "maxNumActiveSeqs"),
+        max_num_batched_tokens=least("maxNumBatchedTokens", "maxNumScheduledTokens"),
         max_model_len=number("maxModelLen"),
         prefix_caching=flag("enablePrefixCaching"),
         chunked_prefill=flag("enableChunkedPrefill"),

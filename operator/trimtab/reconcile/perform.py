@@ -24,7 +24,9 @@ from trimtab.model.rollout import (
     RemoveRevision,
     ServeOnly,
     ShareTraffic,
+    TuneLive,
 )
+from trimtab.reconcile.live import tune
 from trimtab.reconcile.routes import ContestedError, Weighing, share_traffic
 from trimtab.reconcile.spec_checks import Problem
 from trimtab.reconcile.workloads import Workloads
@@ -71,8 +73,9 @@ async def perform(
                 await _remove(kube, workloads, action.revision)
             case ReconfigureTarget():
                 await _reconfigure(kube, deployment, workloads, action)
-            case ServeOnly() | ShareTraffic() | Announce():
+            case ServeOnly() | TuneLive() | ShareTraffic() | Announce():
                 continue
+    await tune(kube, deployment, workloads.pods, workloads.given, actions)
     if refused is not None:
         raise refused
 
@@ -147,7 +150,7 @@ async def _ensure_service(kube: Kube, live: Mapping[str, Any] | None, wanted: di
 async def _ensure(
     kube: Kube, deployment: LLMDeployment, workloads: Workloads, template: str, action: EnsureRevision
 ) -> None:
-    live = workloads.deployments.get(action.revision)
+    live = workloads.deployments.get(action.carrier or action.revision)
     if live is None:
         if action.replicas == 0:
             return  # A Deployment is created without a number, and would begin with one pod.
@@ -164,7 +167,7 @@ async def _ensure(
 def _rendered(deployment: LLMDeployment, workloads: Workloads, action: EnsureRevision) -> dict[str, Any]:
     if workloads.target is not None:
         return canary_of(workloads.target, deployment, action.revision, action.config, None)
-    return deployment_of(deployment, action.revision, action.config, None)
+    return deployment_of(deployment, action.carrier or action.revision, action.config, None, action.revision)
 
 
 async def _scale(kube: Kube, live: Mapping[str, Any], replicas: int) -> None:

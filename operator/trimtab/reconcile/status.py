@@ -51,6 +51,7 @@ _NEXT_STEPS = {
     Reason.CANARY_IMAGE_PULL: "Correct spec.engine.image, or name its credentials in spec.pod.imagePullSecrets.",
     Reason.CANARY_UNSCHEDULABLE: "Ask for less in spec.resources or spec.accelerator, or add a node that has it.",
     Reason.CANARY_NOT_READY: "Raise spec.rollout.readyDeadlineSeconds if this engine needs longer to start.",
+    Reason.LIVE_REFUSED: "Correct the values: the engine's log and its /health name the field.",
     Reason.QUOTA_EXCEEDED: "Raise the namespace's quota, or ask for less in spec.resources.",
     Reason.INSUFFICIENT_GPUS: "Ask for fewer in spec.accelerator.count, or add a node that has them.",
 }

@@ -42,6 +42,15 @@ def alters_outputs(engine: EngineCatalogue, version: str, wish: Wish, state: Rol
     return any(knobs[knob].alters_outputs for knob in stable.config.changes_to(wish.config) if knob in knobs)
 
 
+def is_live(engine: EngineCatalogue, version: str, wish: Wish, state: RolloutState) -> bool:
+    """Whether running pods take the difference between stable and this wish: live knobs, and nothing else."""
+    stable, live = state.stable, engine.live_knobs(version)
+    if stable is None or wish.template != stable.template:
+        return False
+    changes = stable.config.changes_to(wish.config)
+    return bool(changes) and live.issuperset(changes)
+
+
 def traded_by_user(before: EngineConfig, after: EngineConfig) -> frozenset[Metric]:
     """What an edit knowingly trades: raising a batch limit raises the ITL, which its SLO then judges alone."""
     for knob in _BATCH_LIMITS:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from trimtab.api.names import DEPLOYMENT_LABEL, REVISION_LABEL
@@ -12,9 +12,10 @@ from trimtab.kube.client import Kube, Object
 from trimtab.kube.errors import Forbidden
 from trimtab.kube.kinds import DEPLOYMENTS, LLM_DEPLOYMENTS, NODES, PODS, SERVICES
 from trimtab.model.reading import Unknown, Why
-from trimtab.model.rollout import RevisionFacts
+from trimtab.model.rollout import RevisionFacts, RolloutState
 from trimtab.model.snapshot import ClusterFacts, PodFacts
 from trimtab.observe.cluster import gpus, pod_facts, revision_facts
+from trimtab.reconcile.live import Given, attributed, given_of, owner_of
 from trimtab.reconcile.neighbours import ALONE, Neighbours, git_owner, pods_admitted, pods_protected, scaler_of
 from trimtab.reconcile.routes import Route, read_route
 
@@ -35,6 +36,7 @@ class Workloads:
     git_owner: str = ""  # the tool that applies the adopted workload from a repository
     route: Route | None = None  # what shares the traffic by weight
     revision_scaler: str = ""  # an autoscaler that points at one of the owned revisions, and the way out
+    given: Mapping[str, Given] = field(default_factory=dict)  # by the name of the pod: its live values
 
     @property
     def served(self) -> str:
@@ -42,14 +44,16 @@ class Workloads:
         selector = ((self.service or {}).get("spec") or {}).get("selector") or {}
         return str(selector.get(REVISION_LABEL) or "")
 
-    def facts(self) -> dict[str, RevisionFacts]:
-        """Every owned revision; also those of which only pods are left."""
+    def facts(self, state: RolloutState) -> dict[str, RevisionFacts]:
+        """Every owned revision; also those of which only pods are left, or that share another one's workload."""
         by_revision: dict[str, list[PodFacts]] = {}
         for pod in self.pods:
-            by_revision.setdefault(pod.revision, []).append(pod)
+            given = self.given.get(pod.name)
+            revision = attributed(state, given) if given is not None else pod.revision
+            by_revision.setdefault(revision, []).append(replace(pod, revision=revision))
         found = {
-            revision: revision_facts(deployment, by_revision.pop(revision, []))
-            for revision, deployment in self.deployments.items()
+            (name := owner_of(state, workload)): revision_facts(deployment, by_revision.pop(name, []), revision=name)
+            for workload, deployment in self.deployments.items()
         }
         for revision, left in by_revision.items():
             found[revision] = RevisionFacts(revision, desired=0, pods=tuple(left))
@@ -84,6 +88,7 @@ async def read_workloads(
         git_owner=git_owner(target),
         route=await read_route(kube, deployment),
         revision_scaler=scaled_revision,
+        given={pod["metadata"]["name"]: given_of(pod) for pod in pods},
     )
 
 

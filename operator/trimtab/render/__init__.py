@@ -3,6 +3,7 @@
 from trimtab.render.adopted import canary_of, engine_container, target_config, target_patch, target_template_hash
 from trimtab.render.args import config_in, engine_args, flags_of, with_config, without_knobs
 from trimtab.render.errors import RenderError
+from trimtab.render.live import live_annotations
 from trimtab.render.plans import export_patch, plan_object
 from trimtab.render.pods import pod_template
 from trimtab.render.routes import Backends, backends_of, route_services, weigh
@@ -20,6 +21,7 @@ __all__ = [
     "engine_container",
     "export_patch",
     "flags_of",
+    "live_annotations",
     "plan_object",
     "pod_template",
     "route_services",

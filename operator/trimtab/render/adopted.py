@@ -116,6 +116,7 @@ def _configure(template: dict[str, Any], deployment: LLMDeployment, config: Engi
     catalogue, version = catalogue_of(deployment.spec), deployment.spec.engine.version
     container = engine_container({"spec": {"template": template}}, _container_name(deployment))
     _refuse_shell(container)
+    _refuse_live(catalogue, version, config)
     command, arguments = list(container.get("command") or ()), list(container.get("args") or ())
     if _sets_knobs(catalogue, version, command):
         # The flags stand in the command: they move behind it, where ours go.
@@ -130,6 +131,16 @@ def _sets_knobs(catalogue: EngineCatalogue, version: str, tokens: Sequence[str])
 
 def _command_line(container: Mapping[str, Any]) -> list[str]:
     return [*(container.get("command") or ()), *(container.get("args") or ())]
+
+
+def _refuse_live(catalogue: EngineCatalogue, version: str, config: EngineConfig) -> None:
+    live = sorted(catalogue.live_knobs(version) & set(config))
+    if live:
+        raise RenderError(
+            Reason.INVALID_SPEC,
+            f"{', '.join(live)} stand in the settings file of the engine, which belongs to the adopted workload. "
+            "Set them there, and take them out of spec.engine.config.",
+        )
 
 
 def _refuse_shell(container: Mapping[str, Any]) -> None:

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from trimtab.api.v1alpha1 import Spec
 from trimtab.catalogue.knob import parse_version
 from trimtab.model.reason import Reason
 from trimtab.render.errors import RenderError
 
+# Where an engine with live knobs finds the settings that it watches.
+LIVE_FOLDER, LIVE_FILE = "/etc/trimtab/live", "settings.json"
+
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """`base` gives the arguments that say what is served and where."""
+    """`base` gives the arguments that say what is served and where, `environment` what no argument says."""
 
     command: tuple[str, ...]
     base: Callable[[Spec], tuple[str, ...]]
+    environment: Callable[[Spec], Mapping[str, str]] = field(default=lambda _spec: {})
 
 
 def _vllm(spec: Spec) -> tuple[str, ...]:
@@ -38,9 +42,25 @@ def _tgi(spec: Spec) -> tuple[str, ...]:
     return ("--model-id", spec.model.source or "", "--port", str(spec.engine.port))
 
 
+def _trimtab(spec: Spec) -> tuple[str, ...]:
+    # What follows the dashes, the flags of knobs and the user's own arguments among them, is vLLM's.
+    return (
+        *("--model", spec.model.source or "", "--port", str(spec.engine.port)),
+        *("--settings-file", f"{LIVE_FOLDER}/{LIVE_FILE}", "--"),
+    )
+
+
+def _trimtab_environment(spec: Spec) -> Mapping[str, str]:
+    return {
+        "TRIMTAB_ENGINE_SERVED_MODEL_NAME": spec.model.name,
+        "TRIMTAB_ENGINE_SERVER__DRAIN_SECONDS": str(spec.rollout.drain_seconds),
+    }
+
+
 STARTS: dict[str, Start] = {
     "sglang": Start(("python3", "-m", "sglang.launch_server"), _sglang),
     "tgi": Start(("text-generation-launcher",), _tgi),
+    "trimtab": Start(("trimtab-engine", "serve"), _trimtab, _trimtab_environment),
     "vllm": Start(("vllm", "serve"), _vllm),
 }
 

@@ -14,6 +14,7 @@ from trimtab.model.config import EngineConfig
 from trimtab.render import programs
 from trimtab.render.args import engine_args
 from trimtab.render.engines import start_of
+from trimtab.render.live import live_annotations, live_mounts, live_volumes
 
 # After the drain's own deadline: what the engine may take to end.
 GRACE_MARGIN_SECONDS = 30
@@ -33,14 +34,22 @@ _SCRATCH = {"/tmp": ("trimtab-tmp", {}), "/dev/shm": ("trimtab-shm", {"medium": 
 
 
 def pod_template(
-    deployment: LLMDeployment, revision: str, config: EngineConfig, catalogue: EngineCatalogue
+    deployment: LLMDeployment, revision: str, config: EngineConfig, catalogue: EngineCatalogue, runs: str = ""
 ) -> dict[str, Any]:
-    """The template of a revision's Deployment. Raises RenderError for what the engine does not know."""
+    """The template of a revision's Deployment. Raises RenderError for what the engine does not know.
+
+    `runs`: the revision whose settings the pods begin with, where it is not the one that they are named after.
+    """
     spec, pod = deployment.spec, deployment.spec.pod or Pod()
+    version = spec.engine.version
     return {
         "metadata": {
             "labels": {**(pod.labels or {}), **names.revision_labels(deployment.metadata.name, revision)},
-            "annotations": {**(pod.annotations or {}), **scrape_annotations(spec.engine.port)},
+            "annotations": {
+                **(pod.annotations or {}),
+                **scrape_annotations(spec.engine.port),
+                **live_annotations(catalogue, version, runs or revision, config),
+            },
         },
         "spec": _present(
             {
@@ -54,7 +63,7 @@ def pod_template(
                 "priorityClassName": pod.priority_class_name,
                 "imagePullSecrets": _plain(pod.image_pull_secrets),
                 "containers": [_container(spec, pod, config, catalogue)],
-                "volumes": _volumes(pod),
+                "volumes": [*_volumes(pod), *live_volumes(catalogue, version)],
             }
         ),
     }
@@ -99,7 +108,7 @@ def _container(spec: Spec, pod: Pod, config: EngineConfig, catalogue: EngineCata
             "lifecycle": {"preStop": {"exec": {"command": _drain_command(spec)}}},
             # What a dead engine said last is the best that a person can be told.
             "terminationMessagePolicy": "FallbackToLogsOnError",
-            "volumeMounts": _mounts(pod),
+            "volumeMounts": [*_mounts(pod), *live_mounts(catalogue, engine.version)],
         }
     )
 
@@ -125,7 +134,8 @@ def _drain_command(spec: Spec) -> list[str]:
 def _environment(spec: Spec) -> list[dict[str, Any]]:
     own = spec.engine.env or ()
     said = {variable.name for variable in own}
-    ours = [{"name": name, "value": value} for name, value in sorted(_ENVIRONMENT.items()) if name not in said]
+    values = {**_ENVIRONMENT, **start_of(spec.engine.name).environment(spec)}
+    ours = [{"name": name, "value": value} for name, value in sorted(values.items()) if name not in said]
     return ours + [variable.to_json() for variable in own]
 
 

@@ -55,12 +55,14 @@ def deployment(
     revision: str,
     config: EngineConfig,
     replicas: int | None,
+    runs: str = "",
 ) -> dict[str, Any]:
     """The Deployment of one revision, to be created once: another version of the operator may render it differently.
 
-    `replicas` None leaves them to whoever owns them. Raises RenderError.
+    `replicas` None leaves them to whoever owns them. `runs`: the revision whose settings its pods take, where it is not
+    its own. Raises RenderError.
     """
-    template = pod_template(deployment, revision, config, catalogue_of(deployment.spec))
+    template = pod_template(deployment, revision, config, catalogue_of(deployment.spec), runs)
     return revision_deployment(
         metadata=revision_metadata(
             deployment, names.workload_name(deployment.metadata.name, revision), revision, config

@@ -11,6 +11,7 @@ from trimtab.model.verdict import Call
 from trimtab.rollout.capacity import canary, target, whole
 from trimtab.rollout.checks import PASS, Abort, Answer, Check, counted
 from trimtab.rollout.strategies import way_of
+from trimtab.rollout.strategies.live import refusals
 from trimtab.rollout.traffic import share_of_trial
 
 _REASONS: dict[PodTrouble, Reason] = {
@@ -103,6 +104,26 @@ def quota_refuses(facts: RolloutFacts, state: RolloutState, now: float) -> Answe
     return Abort(Reason.QUOTA_EXCEEDED, f"The canary's pods cannot be created: {message}") if message else PASS
 
 
+def values_are_refused(facts: RolloutFacts, state: RolloutState, now: float) -> Answer:
+    """Live: an engine does not take the values. What it said before it saw them does not count."""
+    if state.strategy is not Strategy.LIVE or state.candidate is None:
+        return PASS
+    pods = refusals(facts, state.candidate.revision)
+    if pods and now - state.since >= _GRACE_INTERVALS * facts.policy.interval:
+        message = f"The engine of pod {pods[0]} refuses the values and keeps those that it had; its log says why."
+        return Abort(Reason.LIVE_REFUSED, message)
+    return PASS
+
+
+def not_in_force_in_time(facts: RolloutFacts, state: RolloutState, now: float) -> Answer:
+    limit = _ready_limit(facts, state)
+    if state.strategy is Strategy.LIVE and state.candidate is not None and now - state.since >= limit:
+        has = facts.revision(state.candidate.revision).in_force
+        wanted = counted(way_of(state, facts).candidates(facts, state), "pod")
+        return Abort(Reason.DEADLINE_EXCEEDED, f"The values were in force on {has} of {wanted} after {limit:.0f} s.")
+    return PASS
+
+
 def not_ready_in_time(facts: RolloutFacts, state: RolloutState, now: float) -> Answer:
     limit = _ready_limit(facts, state)
     if state.candidate is not None and now - state.since >= limit:
@@ -178,8 +199,14 @@ def _sentence(pod: PodFacts) -> str:
 _UNWANTED: tuple[Check, ...] = (rolled_back_by_user, suspended, no_longer_wanted)
 
 # Deadlines are apart from evidence: they do not run while a rollout is paused.
-STARTING_MUST_ABORT: tuple[Check, ...] = (*_UNWANTED, pods_cannot_run, quota_refuses, pods_do_not_fit)
-STARTING_DEADLINES: tuple[Check, ...] = (not_ready_in_time,)
+STARTING_MUST_ABORT: tuple[Check, ...] = (
+    *_UNWANTED,
+    pods_cannot_run,
+    quota_refuses,
+    pods_do_not_fit,
+    values_are_refused,
+)
+STARTING_DEADLINES: tuple[Check, ...] = (not_in_force_in_time, not_ready_in_time)
 JUDGING_MUST_ABORT: tuple[Check, ...] = (
     *_UNWANTED,
     pods_cannot_run,
@@ -188,7 +215,7 @@ JUDGING_MUST_ABORT: tuple[Check, ...] = (
     quality_is_bad,
 )
 JUDGING_DEADLINES: tuple[Check, ...] = (undecided_for_too_long, share_not_given_for_too_long)
-PROMOTING_MUST_ABORT: tuple[Check, ...] = (*JUDGING_MUST_ABORT, quota_refuses, pods_do_not_fit)
+PROMOTING_MUST_ABORT: tuple[Check, ...] = (*JUDGING_MUST_ABORT, quota_refuses, pods_do_not_fit, values_are_refused)
 PROMOTING_DEADLINES: tuple[Check, ...] = (promotion_is_stuck,)
 WATCHING_MUST_ABORT: tuple[Check, ...] = (
     rolled_back_by_user,

@@ -13,6 +13,7 @@ from trimtab.rollout.strategies import WAYS
 
 _NO_ROOM = (Reason.CANARY_UNSCHEDULABLE, Reason.QUOTA_EXCEEDED)
 _NAMES = {Strategy.CANARY: "canary", Strategy.BLUE_GREEN: "new revision", Strategy.IN_PLACE: "trial"}
+_FEWEST_LIVE = 2  # one pod has the values and another one is compared with it
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +26,11 @@ class Chosen:
 
 def choose(facts: RolloutFacts, state: RolloutState, wish: Wish) -> Chosen | Hold:
     """The strategy of a trial of `wish`, or what keeps it from fitting. Nothing was tried, so no attempt is counted."""
+    live = _live(facts, state, wish)
+    if live is not None:
+        return live
     asked = facts.policy.strategy
-    if asked is not None:
+    if asked is not None and asked is not Strategy.LIVE:
         return _obstacle(facts, state, asked) or Chosen(asked, "the spec asks for it")
     no_room, refused = _obstacle(facts, state, Strategy.CANARY), _refused_before(state, wish)
     if no_room is None and refused is None:
@@ -39,6 +43,23 @@ def choose(facts: RolloutFacts, state: RolloutState, wish: Wish) -> Chosen | Hol
     if no_room is None:
         return Chosen(Strategy.CANARY, f"{_room(facts)}, although the last one had none ({refused})")
     return Hold(no_room.reason, f"{no_room.message} One pod at a time in place is no way either: {no_way.message}")
+
+
+def _live(facts: RolloutFacts, state: RolloutState, wish: Wish) -> Chosen | Hold | None:
+    """What running pods take needs no pod, and so goes this way whatever strategy the spec asks for.
+
+    With a single pod there is none to compare with, and a new revision is tried beside it as for any other change. So
+    it is where a workload of this revision is there already: one name does not stand for the pods of two.
+    """
+    pods = min(target(facts, state).ready, whole(facts, state))
+    alone = wish.revision not in facts.revisions
+    if wish.live and alone and not facts.policy.adopted and pods >= _FEWEST_LIVE:
+        return Chosen(Strategy.LIVE, f"{counted(pods, 'running pod')} can take the values without a restart")
+    if state.stable is not None and state.stable.carrier == wish.revision:
+        message = f"The pods of revision {wish.revision} run {state.stable.revision} by now, and {pods} are ready."
+        way_out = f"They take its values back once {_FEWEST_LIVE} are: raise spec.replicas."
+        return Hold(Reason.INSUFFICIENT_CAPACITY, f"{message} {way_out}")
+    return None
 
 
 def _refused_before(state: RolloutState, wish: Wish) -> Reason | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from trimtab.model.reason import Reason
-from trimtab.model.rollout import RolloutFacts, RolloutState, Source, Wish
+from trimtab.model.rollout import RolloutFacts, RolloutState, Source, Strategy, Wish
 from trimtab.model.verdict import Call
 from trimtab.rollout.capacity import canary, target, whole
 from trimtab.rollout.checks import PASS, Answer, Check, Hold, counted
@@ -171,6 +171,18 @@ def canary_is_ready(facts: RolloutFacts, state: RolloutState, now: float) -> Ans
     return Hold(Reason.CANARY_NOT_READY, message)
 
 
+def values_are_in_force(facts: RolloutFacts, state: RolloutState, now: float) -> Answer:
+    """Live: the engines say so; that the values were written is not enough."""
+    if state.strategy is not Strategy.LIVE or state.candidate is None:
+        return PASS
+    wanted, has = way_of(state, facts).candidates(facts, state), facts.revision(state.candidate.revision).in_force
+    if has >= wanted and now > state.since:
+        return PASS
+    limit = facts.policy.min_ready_deadline
+    message = f"The values are in force on {has} of {counted(wanted, 'pod')}; the limit is {limit:.0f} s."
+    return Hold(Reason.CANARY_STARTING, message)
+
+
 def verdict_is_good(facts: RolloutFacts, state: RolloutState, now: float) -> Answer:
     verdict, limit = facts.verdict, facts.policy.judge_deadline
     if verdict is None or now <= state.since:
@@ -239,7 +251,7 @@ MAY_START: tuple[Check, ...] = (
     stable_is_whole,
     there_is_room,
 )
-STARTING_MAY_ADVANCE: tuple[Check, ...] = (not_paused, canary_is_ready)
+STARTING_MAY_ADVANCE: tuple[Check, ...] = (not_paused, canary_is_ready, values_are_in_force)
 JUDGING_MAY_ADVANCE: tuple[Check, ...] = (
     not_paused,
     canary_is_ready,

@@ -14,12 +14,18 @@ from trimtab.model.rollout import (
     RolloutState,
     Stable,
     Strategy,
+    TuneLive,
 )
 from trimtab.rollout.capacity import canary, floor, owned_elsewhere, whole
 
 
 def ensure(what: Stable | Candidate, replicas: int | None) -> EnsureRevision:
-    return EnsureRevision(what.revision, what.config, what.template, replicas)
+    return EnsureRevision(what.revision, what.config, what.template, replicas, what.carrier)
+
+
+def tuned(what: Stable | Candidate, pods: int | None = None) -> TuneLive:
+    """So many pods have the live values of this revision; all of its workload's that are left, without a number."""
+    return TuneLive(what.carrier or what.revision, what.revision, what.config, pods)
 
 
 def leaving(candidate: Candidate, facts: RolloutFacts, keeps: int) -> Action:
@@ -32,11 +38,15 @@ def leaving(candidate: Candidate, facts: RolloutFacts, keeps: int) -> Action:
 def serving(state: RolloutState, facts: RolloutFacts) -> tuple[Action, ...]:
     """The stable revision at its full replicas; without a number where somebody else owns them.
 
-    Nothing for an adopted target: that workload is the user's.
+    Nothing for an adopted target: that workload is the user's. Pods that are new, or were left by a trial, get the
+    stable revision's live values, where the engine has any.
     """
-    if state.stable is None or facts.policy.adopted:
+    stable = state.stable
+    if stable is None or facts.policy.adopted:
         return ()
-    return (ensure(state.stable, None if owned_elsewhere(facts) else whole(facts, state)),)
+    full = ensure(stable, None if owned_elsewhere(facts) else whole(facts, state))
+    has_live = any(pod.live is not None for pod in facts.revision(stable.revision).pods)
+    return (full, tuned(stable)) if has_live or stable.carrier else (full,)
 
 
 def unknown(state: RolloutState, facts: RolloutFacts) -> tuple[RevisionFacts, ...]:
@@ -45,7 +55,8 @@ def unknown(state: RolloutState, facts: RolloutFacts) -> tuple[RevisionFacts, ..
     They are left by a crash between a write and the persisting of what followed, by a rollback that has just ended, or
     by a status that was lost.
     """
-    known = {part.revision for part in (state.stable, state.candidate, state.previous) if part is not None}
+    parts = [part for part in (state.stable, state.candidate, state.previous) if part is not None]
+    known = {name for part in parts for name in (part.revision, part.carrier)}
     return tuple(found for name, found in sorted(facts.revisions.items()) if name not in known and found.owned)
 
 

@@ -44,6 +44,7 @@ def entered(state: RolloutState, phase: Phase, now: float) -> RolloutState:
 
 def begun(state: RolloutState, wish: Wish, chosen: Chosen, now: float) -> Move:
     """A trial of `wish` begins."""
+    stable = state.stable
     candidate = Candidate(
         revision=wish.revision,
         config=wish.config,
@@ -53,6 +54,7 @@ def begun(state: RolloutState, wish: Wish, chosen: Chosen, now: float) -> Move:
         step=wish.step,
         trades=wish.trades,
         alters_outputs=wish.alters_outputs,
+        carrier=stable.workload if stable is not None and chosen.strategy is Strategy.LIVE else "",
     )
     if wish.source is Source.PLAN:
         state = with_start(state, now)
@@ -70,7 +72,7 @@ def begun(state: RolloutState, wish: Wish, chosen: Chosen, now: float) -> Move:
         strategy_because=chosen.because,
         share=0,
     )
-    changes = described(state.stable.config if state.stable is not None else EngineConfig(), wish.config)
+    changes = described(stable.config if stable is not None else EngineConfig(), wish.config)
     who = f"plan {wish.plan}" if wish.source is Source.PLAN else "the spec"
     how = f"Strategy {chosen.strategy.value}, because {chosen.because}."
     message = f"Trying revision {wish.revision} for {who}: {changes}. {how}"
@@ -106,7 +108,7 @@ def promoted(state: RolloutState, facts: RolloutFacts, now: float) -> RolloutSta
         return entered(state, Phase.WATCHING, now)
     state = replace(
         state,
-        stable=Stable(candidate.revision, candidate.config, candidate.template),
+        stable=Stable(candidate.revision, candidate.config, candidate.template, _carrier(candidate)),
         previous=state.stable,
         user_config=facts.user_config,
         user_template=facts.user.template,
@@ -114,6 +116,11 @@ def promoted(state: RolloutState, facts: RolloutFacts, now: float) -> RolloutSta
         previous_user_template=state.user_template,
     )
     return entered(state, Phase.WATCHING, now)
+
+
+def _carrier(candidate: Candidate) -> str:
+    """A revision that went back to the workload of its own name has no carrier."""
+    return "" if candidate.carrier == candidate.revision else candidate.carrier
 
 
 def finished(state: RolloutState, now: float) -> Move:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -73,6 +73,10 @@ def output_text(seed: int, start: int, end: int) -> str:
     return "".join(_TABLE[(offset + position) % len(_TABLE)] for position in range(start, end))
 
 
+def _nothing() -> None:
+    """Nobody looks at the steps."""
+
+
 class Engine:
     """The simulated engine. All times are those of the running event loop."""
 
@@ -87,6 +91,8 @@ class Engine:
         self._idle.set()
         self.hung = False
         self.draining = False
+        self.before_step: Callable[[], None] = _nothing
+        self.after_step: Callable[[], None] = _nothing
 
     @property
     def in_flight(self) -> int:
@@ -171,8 +177,10 @@ class Engine:
         loop = asyncio.get_running_loop()
         cursor = loop.time()
         while True:
+            self.before_step()
             step = None if self.hung else self.scheduler.schedule(cursor)
             if step is None:
+                self.after_step()
                 self._arrived.clear()
                 await self._arrived.wait()
                 cursor = loop.time()
@@ -185,6 +193,7 @@ class Engine:
                 end = loop.time()
             outcome = self.scheduler.complete(step, end)
             self._metrics.observe_step(step, outcome, self.scheduler)
+            self.after_step()
             for request in outcome.emitted:
                 if (waiting := self._mailboxes.get(request)) is not None:
                     waiting[0].put(waiting[1], 1, request.finished)

@@ -30,6 +30,7 @@ async def serve(config: EngineConfig, faults: Faults, *, stop: asyncio.Event, re
     await site.start()
     stepping = asyncio.create_task(api.engine.run())
     trouble = asyncio.create_task(play(api.engine, faults))
+    live = [asyncio.create_task(api.live.keep_ticking())] if api.live is not None else []
     try:
         ready.set()
         await stop.wait()
@@ -40,7 +41,7 @@ async def serve(config: EngineConfig, faults: Faults, *, stop: asyncio.Event, re
         await site.stop()
         await api.engine.drained(None)
     finally:
-        for task in (stepping, trouble):
+        for task in (stepping, trouble, *live):
             task.cancel()
         await runner.cleanup()
 

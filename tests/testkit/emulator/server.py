@@ -9,7 +9,7 @@ import uuid
 import zlib
 from array import array
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
@@ -21,10 +21,15 @@ from .metrics import EngineMetrics
 from .scheduler import Finish
 from .shapes import BUSY_ENGINE, DEAD_ENGINE, Call, error_body, model_cards
 
+if TYPE_CHECKING:
+    from .live import LiveLayer
+
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 _UNCOUNTED = {"/metrics", "/health", "/load", "/ping", "/version", "/server_info"}
 _MOST_BODY_BYTES = 64 << 20
+# By which `trimtab-engine serve` starts an engine whose limits change (`trimtab_engine.engines.vllm.command`).
+_LIVE_SCHEDULER = "trimtab_engine.engines.vllm.scheduler.live_scheduler"
 
 
 class RefusedError(Exception):
@@ -43,6 +48,7 @@ class Api:
         self.config = config
         self.metrics = EngineMetrics(config)
         self.engine = Engine(config, self.metrics, faults)
+        self.live = self._live_layer()
         self._faults = faults
         self._random = random.Random(faults.seed)
         self._started = int(time.time())
@@ -52,7 +58,8 @@ class Api:
 
     def application(self) -> web.Application:
         """The aiohttp application; the caller runs `engine.run()`."""
-        application = web.Application(middlewares=[self._measured], client_max_size=_MOST_BODY_BYTES)
+        gates = [self.live.gate] if self.live is not None else []
+        application = web.Application(middlewares=[*gates, self._measured], client_max_size=_MOST_BODY_BYTES)
         application.on_response_prepare.append(self._name_pod)
         application.router.add_post("/v1/completions", self.completions)
         application.router.add_post("/v1/chat/completions", self.chat)
@@ -64,6 +71,13 @@ class Api:
         application.router.add_get("/load", self.load)
         application.router.add_get("/metrics", self.metrics_page)
         return application
+
+    def _live_layer(self) -> LiveLayer | None:
+        if self.config.flags.get("scheduler_cls") != _LIVE_SCHEDULER:
+            return None
+        from .live import LiveLayer  # the image's package is there when the image's program has started us
+
+        return LiveLayer(self.engine, self.metrics.registry)
 
     @web.middleware
     async def _measured(self, request: web.Request, handler: Handler) -> web.StreamResponse:

@@ -279,7 +279,7 @@ def test_the_effective_value_is_the_argument_then_the_configuration_then_the_def
 
 
 def test_the_registry_is_sorted_and_complete() -> None:
-    assert list(ENGINES) == sorted(ENGINES) == ["sglang", "tgi", "vllm"]
+    assert list(ENGINES) == sorted(ENGINES) == ["sglang", "tgi", "trimtab", "vllm"]
     assert find_engine("unheard-of") is None
     for catalogue in ENGINES.values():
         knobs = [knob.name for knob in catalogue.all_knobs]

@@ -106,6 +106,7 @@ class Engine:
     stream: bool = False
     seen: int = 0
     aborted: int = 0
+    bodies: list[bytes] = field(default_factory=list)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -120,8 +121,12 @@ class Engine:
 
     async def _complete(self, receive: Receive, send: Send) -> None:
         """As vLLM: reads the body, then listens for the client's end while it computes."""
-        while (message := await receive())["type"] == "http.request" and message.get("more_body"):
-            pass
+        body = b""
+        while (message := await receive())["type"] == "http.request":
+            body += message.get("body") or b""
+            if not message.get("more_body"):
+                break
+        self.bodies.append(body)
         self.seen += 1
         if self.stream:
             headers = [(b"content-type", b"text/event-stream; charset=utf-8")]

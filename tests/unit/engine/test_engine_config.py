@@ -16,7 +16,8 @@ from trimtab_engine.config.load import ConfigError, fields, load, variable
 from trimtab_engine.config.model import RESERVED, Config
 from trimtab_engine.engines.vllm.command import command
 from trimtab_engine.limits.limits import LIMITS, Capacity, Limits
-from trimtab_engine.limits.parse import Refused, read_limits
+from trimtab_engine.limits.parse import Refused
+from trimtab_engine.limits.settings import Settings, read_settings
 from trimtab_engine.server.metrics import Metrics
 
 FILE = """
@@ -178,7 +179,7 @@ def test_the_examples_of_the_documentation_are_valid() -> None:
     assert load(yaml.safe_dump(configuration), {}, {}).limits.max_running_requests == 64
     capacity = Capacity(running_requests=256, tokens_per_step=2048, longest_context=2048)
     base = Limits(max_running_requests=256, max_tokens_per_step=2048)
-    assert not isinstance(read_limits(settings_file, base=base, capacity=capacity), Refused)
+    assert not isinstance(read_settings(settings_file, base=Settings(limits=base), capacity=capacity), Refused)
     container = pod["containers"][0]
     environment = {entry["name"]: entry["value"] for entry in container["env"]}
     assert load(None, environment, {"model": container["command"][3]}).server.drain_seconds == 60

@@ -317,7 +317,7 @@ async def test_two_api_servers_of_one_engine_agree(house: House) -> None:
 
 async def test_limits_of_the_start_that_the_engine_does_not_have_are_brought_within_it(tmp_path: Path) -> None:
     house = House(tmp_path, **{"limits.max_running_requests": 1000})
-    assert house.gate.control.start.max_running_requests == 32
+    assert house.gate.control.start.limits.max_running_requests == 32
 
 
 class Lifespan:
@@ -362,3 +362,66 @@ async def test_a_server_without_its_start_file_does_not_start(tmp_path: Path) ->
     lifespan = Lifespan()
     await Gate(Engine(), folder=tmp_path)(lifespan_scope(), lifespan.receive, lifespan.send)
     assert lifespan.sent == ["lifespan.startup.failed"]
+
+
+# Classes of requests.
+
+
+def ordered_house(folder: Path, **given: Any) -> House:
+    """An engine that takes requests by priority."""
+    house = House(folder, **given)
+    config = vllm_config()
+    config.scheduler_config.policy = "priority"
+    house.gate.set_up(house.config, folder, facts_of(config))
+    return house
+
+
+async def test_a_class_with_a_smaller_share_of_the_queue_is_refused_first(tmp_path: Path) -> None:
+    house = House(tmp_path, **{"limits.max_running_requests": 1, "limits.max_queued_requests": 4})
+    house.settings.write_text("classes: {batch: {queue_percent: 25}}\nlimits: {max_queued_requests: 4}\n")
+    house.settle()
+    inside = house.begin(2)
+    await until(lambda: house.engine.seen == 2)
+    batch = await ask(house.gate, "POST", COMPLETIONS, headers={"x-request-class": "batch"})
+    assert batch.status == 429
+    assert batch.document["error"]["message"] == "The queue is full: 1 request waits, and 1 may for one of its class."
+    inside += house.begin(1)
+    await until(lambda: house.engine.seen == 3)
+    house.engine.answering.set()
+    assert [(await task).status for task in inside] == [200] * 3
+
+
+async def test_the_priority_of_its_class_stands_in_a_request_whatever_it_says_itself(tmp_path: Path) -> None:
+    house = ordered_house(tmp_path)
+    house.engine.answering.set()
+    body = json.dumps({"prompt": "x", "priority": -999}).encode()
+    await ask(house.gate, "POST", COMPLETIONS, body=body, headers={"x-request-class": "batch"})
+    assert house.engine.bodies[-1] == body, "no class goes first, so nothing is written anew"
+    await house.configure({"classes": {"batch": {"priority": 10}, "default": {"priority": 2}}})
+    for name, priority in (("batch", 10), ("nobody", 2)):
+        headers = {"x-request-class": name, "content-length": str(len(body))}
+        await ask(house.gate, "POST", COMPLETIONS, body=body, headers=headers)
+        assert json.loads(house.engine.bodies[-1]) == {"prompt": "x", "priority": priority}
+    await ask(house.gate, "POST", COMPLETIONS, body=b"{cut", headers={"x-request-class": "batch"})
+    assert house.engine.bodies[-1] == b"{cut", "the engine says what is wrong with it"
+
+
+async def test_the_id_of_the_settings_shows_once_they_are_in_force(tmp_path: Path) -> None:
+    house = House(tmp_path)
+    board = Board(tmp_path)
+    house.settings.write_text('{"id": 42, "limits": {"max_running_requests": 5}}')
+    board.post(Notice(revision=1, running=1))
+    house.settle()
+    assert house.metric("trimtab_engine_settings_id") == 0, "a step with the old ones runs"
+    board.post(Notice(revision=2, running=1))
+    house.gate.control.tick()
+    assert house.metric("trimtab_engine_settings_id") == 42
+    assert (await house.status())["id"] == 42
+    house.settings.write_text('{"id": 43, "limits": {"max_running_requests": 5}}')
+    board.post(Notice(revision=2))
+    house.settle()
+    assert house.metric("trimtab_engine_settings_id") == 43, "an idle engine has them from its next step on"
+    await house.configure({"limits": {"max_running_requests": 6}})
+    house.gate.control.tick()
+    assert house.metric("trimtab_engine_settings_id") == 0, "a request changed them since"
+    board.close()

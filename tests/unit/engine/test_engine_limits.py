@@ -10,15 +10,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from trimtab_engine.limits.classes import Classes, Rule
 from trimtab_engine.limits.limits import LIMITS, Capacity, Limits, limits_from_json, within
-from trimtab_engine.limits.parse import Refused, read_limits, read_text
+from trimtab_engine.limits.parse import Refused, read_text
+from trimtab_engine.limits.settings import Settings, fitting, read_settings
 
 CAPACITY = Capacity(running_requests=64, tokens_per_step=2048, longest_context=4096)
 BASE = Limits(max_running_requests=64, max_tokens_per_step=2048)
 
 
 def read(document: object, capacity: Capacity = CAPACITY) -> Limits | Refused:
-    return read_limits(document, base=BASE, capacity=capacity)
+    outcome = read_settings(document, base=Settings(limits=BASE), capacity=capacity)
+    return outcome if isinstance(outcome, Refused) else outcome.limits
 
 
 def refused(document: object, capacity: Capacity = CAPACITY) -> dict[str, str]:
@@ -35,7 +38,8 @@ def test_the_named_fields_change_and_the_others_stay() -> None:
 def test_a_bound_is_taken_away_by_null() -> None:
     bounded = replace(BASE, max_queued_requests=3)
     document = {"limits": {"max_queued_requests": None}}
-    assert read_limits(document, base=bounded, capacity=CAPACITY) == BASE
+    settings = read_settings(document, base=Settings(limits=bounded), capacity=CAPACITY)
+    assert settings == Settings(limits=BASE)
 
 
 @pytest.mark.parametrize(
@@ -69,7 +73,7 @@ def test_a_bad_value_is_refused_with_its_field(limits: dict[str, Any], field: st
     [
         ("", "document", "is empty"),
         ("limits: {max_running_requests: 4", "document", "is not YAML"),
-        ("- 1", "document", "must be a mapping with the key `limits`, and is a list"),
+        ("- 1", "document", "must be a mapping with the key `limits` or `classes`, and is a list"),
         ("limits:", "limits", "must be a mapping of limits, and is null"),
         ("limit: {}", "limits", "is missing"),
         ("limits: {}\nx: " + "y" * 70_000, "document", "is longer than 65536 characters"),
@@ -153,3 +157,50 @@ def test_limits_are_brought_within_any_capacity(
 def test_limits_come_back_from_json() -> None:
     limits = replace(BASE, max_wait_seconds=1.5, kv_headroom_percent=10)
     assert limits_from_json(json.loads(json.dumps(limits.as_json()))) == limits
+
+
+ORDERED = replace(CAPACITY, priorities=True)
+
+
+def test_classes_are_taken_as_a_whole_and_the_limits_stay() -> None:
+    before = Settings(limits=BASE, classes=Classes(rules={"old": Rule(priority=3)}))
+    document = read_text("classes: {batch: {priority: 10, queue_percent: 50}, chat: {}}\nid: 7\n")
+    settings = read_settings(document, base=before, capacity=ORDERED)
+    rules = {"batch": Rule(priority=10, queue_percent=50), "chat": Rule()}
+    assert settings == Settings(limits=BASE, classes=Classes(rules=rules), id=7)
+
+
+def test_a_request_without_a_known_class_is_of_the_class_default() -> None:
+    classes = Classes(rules={"default": Rule(priority=5), "chat": Rule(priority=1)})
+    assert [classes.rule(name).priority for name in (None, "", "nobody", "chat")] == [5, 5, 5, 1]
+    assert Classes().rule("chat") == Rule() and not Classes().ordered and classes.ordered
+
+
+@pytest.mark.parametrize(
+    ("document", "field", "message"),
+    [
+        ({"classes": []}, "classes", "must be a mapping of classes, and is a list"),
+        ({"classes": {"Batch!": {}}}, "classes", "a name has up to 63 lower-case letters"),
+        ({"classes": {"batch": 3}}, "classes.batch", "must be a mapping with priority and queue_percent"),
+        ({"classes": {"batch": {"prority": 1}}}, "classes.batch.prority", "did you mean classes.batch.priority?"),
+        ({"classes": {"batch": {"priority": 1001}}}, "classes.batch.priority", "must be -1000 to 1000, and is 1001"),
+        ({"classes": {"batch": {"queue_percent": 101}}}, "classes.batch.queue_percent", "must be 0 to 100"),
+        ({"classes": {f"c{n}": {} for n in range(17)}}, "classes", "are 17, and at most 16 may be"),
+        ({"limits": {}, "id": -1}, "id", "must be 0 to"),
+        ({"limits": {}, "id": "7"}, "id", "must be a number, and is a text"),
+        ({"id": 7}, "limits", "is missing"),
+    ],
+)
+def test_classes_and_ids_that_cannot_be_are_refused_with_their_field(
+    document: dict[str, Any], field: str, message: str
+) -> None:
+    found = refused(document, ORDERED)
+    assert list(found) == [field] and message in found[field]
+
+
+def test_a_priority_needs_an_engine_that_has_them() -> None:
+    document = {"classes": {"batch": {"priority": 1}}, "limits": {"max_running_requests": 4}}
+    assert "--scheduling-policy priority" in refused(document)["classes.batch.priority"]
+    asked = Settings(limits=BASE, classes=Classes(rules={"batch": Rule(priority=1, queue_percent=20)}))
+    assert fitting(asked, CAPACITY).classes.rules == {"batch": Rule(queue_percent=20)}
+    assert fitting(asked, ORDERED) == asked

@@ -51,7 +51,17 @@ def test_vllm_has_every_role() -> None:
     vllm = ENGINES["vllm"]
     assert set(vllm.histograms) == set(HistogramRole)
     assert set(vllm.counters) == set(CounterRole)
-    assert set(vllm.gauges) | {GaugeRole.KV_CAPACITY} == set(GaugeRole)
+    trimtab = {GaugeRole.SETTINGS_ID, GaugeRole.SETTINGS_REFUSED}
+    assert set(vllm.gauges) | {GaugeRole.KV_CAPACITY} | trimtab == set(GaugeRole)
+
+
+def test_the_image_of_trimtab_is_read_by_the_names_of_the_vllm_inside_whatever_its_own_version() -> None:
+    ours, vllm, inside = ENGINES["trimtab"], ENGINES["vllm"], (0, 32, 0)
+    for role, names in vllm.histograms.items():
+        assert metrics_in(ours.histograms[role], (0, 1, 0)) == metrics_in(names, inside), role
+    for gauge, spec in vllm.gauges.items():
+        assert metrics_in(ours.gauges[gauge].names, (0, 1, 0)) == metrics_in(spec.names, inside), gauge
+    assert set(ours.counters) == set(vllm.counters)
 
 
 def test_a_real_vllm_exports_what_the_table_names() -> None:

@@ -186,10 +186,13 @@ def limits(config: EngineConfig, device: str = "cpu", engine: str = "vllm", vers
         value = values.get(name)
         return value if isinstance(value, int) else None
 
+    def least(*knobs: str) -> int | None:
+        return min((n for knob in knobs if (n := whole(knob)) is not None), default=None)
+
     prefix = values.get("enablePrefixCaching")
     return Limits(
-        max_num_seqs=whole("maxNumSeqs"),
-        max_num_batched_tokens=whole("maxNumBatchedTokens"),
+        max_num_seqs=least("maxNumSeqs", "maxNumActiveSeqs"),
+        max_num_batched_tokens=least("maxNumBatchedTokens", "maxNumScheduledTokens"),
         prefix_caching=prefix if isinstance(prefix, bool) else None,
     )
 

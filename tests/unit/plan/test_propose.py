@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import pkgutil
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -115,6 +116,22 @@ def test_more_sequences_than_the_token_budget_raise_the_budget_too() -> None:
 def test_an_active_limit_below_the_new_batch_is_taken_away() -> None:
     plan = planned(BAD, {"maxNumSeqs": 8, "maxNumActiveSeqs": 1})
     assert plan.result == EngineConfig({"maxNumSeqs": 32})
+
+
+def test_a_limit_below_the_capacity_is_raised_in_running_pods_where_the_engine_takes_it() -> None:
+    view = replace(BAD, engine="trimtab", engine_version="0.1.0")
+    plan = planned(view, {"maxNumSeqs": 64, "maxNumActiveSeqs": 1})
+    [step] = plan.optimizations
+    assert step.as_changes == {"maxNumActiveSeqs": 32} and step.effort is Effort.LIVE
+    small = planned(view, {"maxNumSeqs": 64, "maxNumActiveSeqs": 1, "maxNumScheduledTokens": 16})
+    assert small.optimizations[0].as_changes == {"maxNumActiveSeqs": 32, "maxNumScheduledTokens": 32}
+
+
+def test_more_than_the_engine_was_started_for_needs_new_pods() -> None:
+    view = replace(BAD, engine="trimtab", engine_version="0.1.0")
+    plan = planned(view, {"maxNumSeqs": 8, "maxNumActiveSeqs": 1})
+    assert plan.result == EngineConfig({"maxNumSeqs": 32})
+    assert plan.optimizations[0].effort is Effort.RESTART
 
 
 def test_a_violated_inter_token_latency_lowers_the_batch_and_it_is_not_raised_again() -> None:

@@ -45,7 +45,7 @@ def test_sglang_listens_for_the_cluster_and_exports_metrics() -> None:
 
 
 def test_an_engine_that_nobody_knows_is_refused_with_those_that_are_known() -> None:
-    with pytest.raises(RenderError, match="sglang, tgi, vllm") as refused:
+    with pytest.raises(RenderError, match="sglang, tgi, trimtab, vllm") as refused:
         engine_args(llmdeployment(engine={"name": "oracle"}).spec, VLLM, EngineConfig())
     assert refused.value.reason is Reason.UNKNOWN_ENGINE
 

@@ -45,6 +45,7 @@ def capacity_of(vllm_config: Any) -> Capacity:
         longest_context=longest,
         smallest_step=min(block if chunked else longest, tokens),
         tokens_per_request=1 + speculative,
+        priorities=str(getattr(scheduler, "policy", "")) == "priority",
     )
 
 

@@ -32,6 +32,8 @@ class EngineKnobs(ApiModel):
     """The largest number of tokens that one step schedules, at most maxNumBatchedTokens."""
     max_num_queued_requests: Count | None = None
     """How many requests the engine holds before it refuses further ones."""
+    max_wait_milliseconds: Positive | None = None
+    """The expected wait in the queue above which a further request is refused."""
     max_prefill_tokens: Positive | None = None
     """The largest number of prompt tokens in one batch of prompts."""
     max_model_len: Positive | None = None

@@ -103,6 +103,8 @@ class StableStatus(StatusModel):
     revision: Word
     config: EngineKnobs = EngineKnobs()
     template: Word
+    carrier: Word = ""
+    """The revision whose workload its pods belong to, where they took its values while they ran."""
 
 
 class CandidateStatus(StatusModel):
@@ -116,6 +118,8 @@ class CandidateStatus(StatusModel):
     step: Count = 0
     trades: Annotated[tuple[Metric, ...], Field(max_length=16, json_schema_extra=LIST_SET)] = ()
     alters_outputs: Flag = False
+    carrier: Word = ""
+    """The revision whose workload its pods belong to, where they take its values while they run."""
 
 
 class VerdictStatus(StatusModel):

@@ -7,10 +7,11 @@ from typing import Final
 from trimtab.catalogue.engine import EngineCatalogue
 from trimtab.catalogue.engines.sglang import SGLANG
 from trimtab.catalogue.engines.tgi import TGI
+from trimtab.catalogue.engines.trimtab import TRIMTAB
 from trimtab.catalogue.engines.vllm import VLLM
 
 ENGINES: Final[Mapping[str, EngineCatalogue]] = MappingProxyType(
-    {engine.name: engine for engine in (SGLANG, TGI, VLLM)}
+    {engine.name: engine for engine in (SGLANG, TGI, TRIMTAB, VLLM)}
 )
 
 

@@ -396,7 +396,9 @@ def _number(values: Mapping[str, KnobValue], knob: str) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
-def _at_most(small: str, large: str) -> Conflict:
+def at_most(small: str, large: str) -> Conflict:
+    """The engine refuses a value of `small` above that of `large`."""
+
     def check(values: Mapping[str, KnobValue], _on_cpu: bool | None) -> str | None:
         low, high = _number(values, small), _number(values, large)
         if low is None or high is None or low <= high:
@@ -447,10 +449,10 @@ VLLM: Final = EngineCatalogue(
     until=(0, 33, 0),
     all_knobs=_BATCHING + _KV_CACHE + _MEMORY + _WEIGHTS + _PARALLELISM,
     conflicts=(
-        _at_most("maxNumSeqs", "maxNumBatchedTokens"),
-        _at_most("maxNumActiveSeqs", "maxNumSeqs"),
-        _at_most("maxNumScheduledTokens", "maxNumBatchedTokens"),
-        _at_most("longPrefillTokenThreshold", "maxModelLen"),
+        at_most("maxNumSeqs", "maxNumBatchedTokens"),
+        at_most("maxNumActiveSeqs", "maxNumSeqs"),
+        at_most("maxNumScheduledTokens", "maxNumBatchedTokens"),
+        at_most("longPrefillTokenThreshold", "maxModelLen"),
         Conflict(_whole_prompt_fits, certain=True),
         Conflict(_speculation_is_complete, certain=True),
         Conflict(_one_kv_size, certain=False),

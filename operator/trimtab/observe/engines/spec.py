@@ -51,6 +51,8 @@ class GaugeRole(StrEnum):
     WAITING = "waiting"
     KV_USAGE = "kv_usage"
     KV_CAPACITY = "kv_capacity_tokens"
+    SETTINGS_ID = "settings_id"  # by which the writer of a settings file knows it; of those in force
+    SETTINGS_REFUSED = "settings_refused"  # 1 while the settings file is not valid
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +89,7 @@ class GaugeSpec:
     combine: str = "sum"
     keep: tuple[str, ...] | None = None  # labels that tell real parts of a pod apart; None: all do
     divided_by: tuple[Name, ...] = ()
+    matchers: tuple[Matcher, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

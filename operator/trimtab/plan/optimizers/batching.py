@@ -106,7 +106,8 @@ def _grown(
     bounds = context.request.bounds.get("maxNumSeqs")
     if bounds is not None and bounds.maximum is not None:
         want = min(want, bounds.maximum)
-    tried = context.worst_tried("maxNumSeqs", above=slots)
+    knob = "maxNumActiveSeqs" if context.is_live("maxNumActiveSeqs") else "maxNumSeqs"
+    tried = context.worst_tried(knob, above=slots)
     against = f"{slots} is the most that fits."
     while want > slots:
         step = _batch_step(context, causes, slots, want, model)
@@ -172,17 +173,45 @@ def _batch_step(
 
 
 def _slot_changes(context: Context, target: int, reason: str) -> dict[str, tuple[int | None, str]]:
-    """maxNumSeqs, and whatever else would hold it back."""
+    """maxNumSeqs, and whatever else would hold it back; only the limit below it where running pods take that."""
+    live = _live_slots(context, target, reason)
+    if live is not None:
+        return live
     changes: dict[str, tuple[int | None, str]] = {}
     if context.number("maxNumSeqs") is None or context.number("maxNumSeqs") != target:
         changes["maxNumSeqs"] = (target, reason)
     active, budget = context.number("maxNumActiveSeqs"), context.number("maxNumBatchedTokens")
     if active is not None and active != target:
         changes["maxNumActiveSeqs"] = (None, "It would limit the running sequences below maxNumSeqs.")
-    one_per_sequence = context.catalogue.name == "vllm"
+    one_per_sequence = context.catalogue.name in ("vllm", "trimtab")
     if one_per_sequence and budget is not None and budget < target:
         changes["maxNumBatchedTokens"] = (target, "A step needs at least one token for each sequence.")
     return changes
+
+
+def _live_slots(context: Context, target: int, reason: str) -> dict[str, tuple[int | None, str]] | None:
+    """The change that needs no restart; None where there is none, or the engine was started for less."""
+    capacity, step = context.number("maxNumSeqs"), context.number("maxNumBatchedTokens")
+    if not context.is_live("maxNumActiveSeqs") or capacity is None or capacity < target or (step or target) < target:
+        return None
+    changes: dict[str, tuple[int | None, str]] = {"maxNumActiveSeqs": (target, reason)}
+    budget = context.number("maxNumScheduledTokens")
+    if budget is not None and budget < target:
+        changes["maxNumScheduledTokens"] = (target, "A step needs at least one token for each sequence.")
+    return changes
+
+
+def _budget(context: Context) -> int | None:
+    """The effective token budget of a step."""
+    knobs = ("maxNumBatchedTokens", *(("maxNumScheduledTokens",) if context.is_live("maxNumScheduledTokens") else ()))
+    return min((n for knob in knobs if (n := context.number(knob)) is not None), default=None)
+
+
+def _budget_knob(context: Context, target: int) -> str:
+    """What sets the budget: the limit that running pods take, below what the engine was started for."""
+    capacity = context.number("maxNumBatchedTokens")
+    live = context.is_live("maxNumScheduledTokens") and capacity is not None and target <= capacity
+    return "maxNumScheduledTokens" if live else "maxNumBatchedTokens"
 
 
 def _batch_effects(context: Context, model: BatchModel, batch: float) -> tuple[Effect, ...]:
@@ -260,7 +289,7 @@ def _smaller_budget(context: Context) -> Iterator[Optimization | Rejected]:
 
     Measured with 1024-token prompts, 8 clients: ITL p99 1083 ms at 2048 tokens, 568 at 1024, 172 at 256, 56 at 64.
     """
-    state, budget, load = context.violated(Metric.ITL), context.number("maxNumBatchedTokens"), context.workload
+    state, budget, load = context.violated(Metric.ITL), _budget(context), context.workload
     if not context.found(BottleneckKind.LONG_PROMPT_BLOCKING) or state is None or not isinstance(state.measured, Known):
         return
     if budget is None or load.itl is None or load.prompt is None:
@@ -287,7 +316,7 @@ def _smaller_budget(context: Context) -> Iterator[Optimization | Rejected]:
         description=(
             f"{why}, because prompts stall generation. In pieces of {target} tokens it is about {seconds(predicted)}."
         ),
-        changes={"maxNumBatchedTokens": (target, f"{why}; the stall is linear in the tokens of a step.")},
+        changes={_budget_knob(context, target): (target, f"{why}; the stall is linear in the tokens of a step.")},
         effects=(
             effect(Metric.ITL, ratio, spread=(0.5, 1.1), basis=f"linear in the budget, {MEASURED}"),
             stated(Metric.TTFT, 1.15, 0.6, 2.0, f"more steps per prompt, {MEASURED}"),
@@ -300,7 +329,7 @@ def _smaller_budget(context: Context) -> Iterator[Optimization | Rejected]:
 
 def _larger_budget(context: Context) -> Iterator[Optimization | Rejected]:
     """For prompts that need many small steps; measured from 64 to 256 tokens: TTFT p50 3.4 -> 0.9 s, tokens +10 %."""
-    budget, load = context.number("maxNumBatchedTokens"), context.workload
+    budget, load = _budget(context), context.workload
     if not context.found(BottleneckKind.PREFILL_BOUND) or budget is None or load.prompt is None:
         return
     if budget >= 512 or load.prompt <= budget:
@@ -322,7 +351,7 @@ def _larger_budget(context: Context) -> Iterator[Optimization | Rejected]:
             f"Prompts of {number(load.prompt)} tokens are computed in pieces of at most {budget}; larger pieces need"
             " fewer steps."
         ),
-        changes={"maxNumBatchedTokens": (target, f"Prompts have {number(load.prompt)} tokens on average.")},
+        changes={_budget_knob(context, target): (target, f"Prompts have {number(load.prompt)} tokens on average.")},
         effects=(
             effect(Metric.TTFT, ratio, spread=(0.4, 1.1), basis=f"steps per prompt, {MEASURED}"),
             stated(Metric.THROUGHPUT, 1.08, 1.0, 1.12, f"steps per prompt, {MEASURED}"),

@@ -19,7 +19,8 @@ def advance(state: RolloutState, facts: RolloutFacts, now: float) -> Move:
     # A stable revision that does not come back must not keep a corrected spec from being tried. What still serves of
     # the candidate is then left beside it, and goes as a stray once something else carries everything.
     gone = found.gone or (served.ready == 0 and overdue(facts, state, now))
-    if gone and (not state.moved or is_restored(facts, state, now)):
+    restored = not state.moved or is_restored(facts, state, now)
+    if gone and restored and way_of(state, facts).is_back(state, facts, now):
         return finished(state, now)
     message = f"{served.ready} of {counted(wanted, 'stable pod')} ready; the candidate has {len(found.pods)} left."
     if facts.route is not None and facts.route.most:

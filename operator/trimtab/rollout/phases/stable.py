@@ -63,7 +63,7 @@ def actions(state: RolloutState, facts: RolloutFacts, now: float) -> tuple[Actio
         return serving(state, facts)
     others = any(found.pods for name, found in facts.revisions.items() if name != stable.revision)
     carries = facts.revision(stable.revision).ready >= max(whole(facts, state), 1)
-    return (*((ServeOnly(stable.revision),) if others and carries else ()), *serving(state, facts))
+    return (*((ServeOnly(stable.workload),) if others and carries else ()), *serving(state, facts))
 
 
 def _missing(state: RolloutState, facts: RolloutFacts) -> str:

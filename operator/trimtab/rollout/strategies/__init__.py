@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from trimtab.model.rollout import RolloutFacts, RolloutState, Strategy
-from trimtab.rollout.strategies import adopted, blue_green, canary, in_place
+from trimtab.rollout.strategies import adopted, blue_green, canary, in_place, live
 from trimtab.rollout.strategies.way import Way
 
 WAYS: dict[Strategy, Way] = {
     Strategy.CANARY: canary.WAY,
     Strategy.BLUE_GREEN: blue_green.WAY,
     Strategy.IN_PLACE: in_place.WAY,
+    Strategy.LIVE: live.WAY,
 }
 
 

@@ -57,7 +57,7 @@ def watching(state: RolloutState, facts: RolloutFacts, now: float) -> tuple[Acti
         return serving(state, facts)
     wanted = max(whole(facts, state), 1)
     carries = facts.revision(state.stable.revision).ready >= wanted
-    only = (ServeOnly(state.stable.revision),) if carries else ()
+    only = (ServeOnly(state.stable.workload),) if carries else ()
     return (*only, *serving(state, facts), ensure(state.previous, whole(facts, state)))
 
 
@@ -67,7 +67,7 @@ def restoring(state: RolloutState, facts: RolloutFacts, now: float) -> tuple[Act
     if candidate is None or stable is None:
         return serving(state, facts)
     carries = facts.revision(stable.revision).ready >= max(whole(facts, state), 1)
-    only = (ServeOnly(stable.revision),) if carries and not canary(facts, candidate.revision).gone else ()
+    only = (ServeOnly(stable.workload),) if carries and not canary(facts, candidate.revision).gone else ()
     going = leaving(candidate, facts, kept_of_candidate(state, facts, now))
     return (*only, *serving(state, facts), going)
 

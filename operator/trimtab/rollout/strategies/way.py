@@ -23,3 +23,5 @@ class Way:
     is_moved: Callable[[RolloutFacts, RolloutState, float], Pass | Hold]  # whether Shifting or Promoting is over
     watching: Levels
     restoring: Levels  # RollingBack
+    # Whether stable is as it was, beside its capacity: where pods keep running, that they have their old values.
+    is_back: Callable[[RolloutState, RolloutFacts, float], bool] = lambda _state, _facts, _now: True

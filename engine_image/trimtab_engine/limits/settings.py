@@ -1,0 +1,96 @@
+"""All that may change while the engine serves, and how a document becomes it. A document with one problem is refused.
+
+id: 271828
+limits:
+  max_running_requests: 16
+classes:
+  batch: {priority: 10, queue_percent: 50}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from trimtab_engine.limits.classes import MOST_CLASSES, RULES, Classes, Rule, is_name
+from trimtab_engine.limits.limits import Capacity, Limits, within
+from trimtab_engine.limits.parse import Problem, Range, Refused, complaint, kind_of, read_limits, unknown
+
+LARGEST_ID = 2**53 - 1  # what a metric, which is a double, still tells apart
+KEYS = ("limits", "classes", "id")
+
+_RULES: Mapping[str, Range] = {
+    "priority": Range(low=-1000, high=lambda _: 1000),
+    "queue_percent": Range(low=0, high=lambda _: 100),
+}
+_ID = Range(low=0, high=lambda _: LARGEST_ID)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """`id` is a number by which whoever wrote the document knows it again; 0 where it has none."""
+
+    limits: Limits
+    classes: Classes = field(default_factory=Classes)
+    id: int = 0
+
+
+def fitting(settings: Settings, capacity: Capacity) -> Settings:
+    """What can be of these settings: limits below the capacity, and no priorities where the engine has none."""
+    rules = settings.classes.rules
+    if not capacity.priorities:
+        rules = {name: replace(rule, priority=0) for name, rule in rules.items()}
+    return replace(settings, limits=within(settings.limits, capacity), classes=Classes(rules=dict(rules)))
+
+
+def read_settings(document: object, *, base: Settings, capacity: Capacity) -> Settings | Refused:
+    """`base` with what the document names, or everything that is wrong with the document.
+
+    Limits are named one by one; classes are named as a whole, so that one that is left out is gone.
+    """
+    if not isinstance(document, Mapping):
+        message = f"must be a mapping with the key `limits` or `classes`, and is {kind_of(document)}"
+        return Refused(problems=(Problem(field="document", message=message),))
+    problems = [unknown(str(name), KEYS, "") for name in document if name not in KEYS]
+    if "limits" not in document and "classes" not in document:
+        problems.append(Problem(field="limits", message="is missing"))
+    limits = read_limits(document["limits"], base=base.limits, capacity=capacity) if "limits" in document else None
+    classes = _read_classes(document["classes"], capacity) if "classes" in document else None
+    number = document.get("id", 0)
+    wrong = complaint(number, _ID, capacity)
+    problems += [problem for part in (limits, classes) if isinstance(part, Refused) for problem in part.problems]
+    problems += [Problem(field="id", message=wrong)] if wrong else []
+    if problems or isinstance(limits, Refused) or isinstance(classes, Refused):
+        return Refused(problems=tuple(problems))
+    return Settings(limits=limits or base.limits, classes=base.classes if classes is None else classes, id=number)
+
+
+def _read_classes(document: object, capacity: Capacity) -> Classes | Refused:
+    if not isinstance(document, Mapping):
+        return _refused("classes", f"must be a mapping of classes, and is {kind_of(document)}")
+    if len(document) > MOST_CLASSES:
+        return _refused("classes", f"are {len(document)}, and at most {MOST_CLASSES} may be")
+    problems = [problem for name, rule in document.items() for problem in _of_class(name, rule, capacity)]
+    if problems:
+        return Refused(problems=tuple(problems))
+    return Classes(rules={str(name): Rule(**rule) for name, rule in document.items()})
+
+
+def _of_class(name: object, rule: object, capacity: Capacity) -> list[Problem]:
+    if not isinstance(name, str) or not is_name(name):
+        message = f"has a class {str(name)[:80]!r}: a name has up to 63 lower-case letters, digits and dashes"
+        return [Problem(field="classes", message=message)]
+    place = f"classes.{name}"
+    if not isinstance(rule, Mapping):
+        return [Problem(field=place, message=f"must be a mapping with {' and '.join(RULES)}, and is {kind_of(rule)}")]
+    problems = [unknown(str(key), RULES, f"{place}.") for key in rule if key not in RULES]
+    found = ((key, complaint(value, _RULES[key], capacity)) for key, value in rule.items() if key in RULES)
+    problems += [Problem(field=f"{place}.{key}", message=message) for key, message in found if message]
+    if not problems and rule.get("priority") and not capacity.priorities:
+        message = "needs an engine that takes requests by priority: start vLLM with --scheduling-policy priority"
+        problems.append(Problem(field=f"{place}.priority", message=message))
+    return problems
+
+
+def _refused(field: str, message: str) -> Refused:
+    return Refused(problems=(Problem(field=field, message=message),))
