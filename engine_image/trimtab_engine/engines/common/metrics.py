@@ -1,4 +1,4 @@
-"""The metrics of this engine under vLLM's names (0.32), so that whoever reads vLLM reads this engine, too."""
+"""The metrics of our own engines under vLLM's names (0.32), so that whoever reads vLLM reads this engine, too."""
 
 from __future__ import annotations
 
@@ -38,6 +38,9 @@ class EngineMetrics:
         self.queue = histogram("request_queue_time_seconds", "Until the request runs.", _E2E)
         self.request_prompt = histogram("request_prompt_tokens", "Tokens of a prompt.", _TOKENS)
         self.request_generation = histogram("request_generation_tokens", "Tokens generated for a request.", _TOKENS)
+        self.drafts = counter("spec_decode_num_drafts", "Proposals of speculative decoding.")
+        self.draft_tokens = counter("spec_decode_num_draft_tokens", "Tokens proposed.")
+        self.accepted_tokens = counter("spec_decode_num_accepted_tokens", "Tokens proposed that the model said, too.")
         finished = (*_LABELS, "finished_reason")
         self._success = Counter("vllm:request_success", "Requests that ended.", finished, registry=registry)
         for reason in ("stop", "length", "abort", "error"):

@@ -1,4 +1,4 @@
-"""The API of the PyTorch engine, with a generator that says what it is told letter by letter."""
+"""The API of our own engines, with a generator that says what it is told letter by letter."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ from prometheus_client import CollectorRegistry
 
 from tests.unit.engine.asgi import Answer, ask, until
 from trimtab_engine.asgi.answers import DISCONNECT, Message
-from trimtab_engine.engines.pytorch.api import Api
-from trimtab_engine.engines.pytorch.line import Line
-from trimtab_engine.engines.pytorch.protocol import Output
-from trimtab_engine.engines.pytorch.replies import Text
-from trimtab_engine.engines.pytorch.requests import BadRequest, Wish, read_chat, read_completion
+from trimtab_engine.engines.common.api import Api
+from trimtab_engine.engines.common.line import Line
+from trimtab_engine.engines.common.metrics import EngineMetrics
+from trimtab_engine.engines.common.protocol import Output
+from trimtab_engine.engines.common.replies import Text
+from trimtab_engine.engines.common.requests import BadRequest, Wish, read_chat, read_completion
 from trimtab_engine.limits.limits import Limits
 from trimtab_engine.shared.board import Boards
 from trimtab_engine.shared.wanted import Wanted, WantedFile
@@ -33,11 +34,14 @@ class Letters:
 
     context = 64
     room = 256
+    page = 16
     end_tokens = [END]  # noqa: RUF012 - as the protocol has it
 
     def __init__(self, text: str = "hello world") -> None:
         self.tokens = [*text.encode(), END]
         self.silent = False
+        self.living = True
+        self.limits: Limits | None = None
         self.error: str | None = None
         self.submitted: list[str] = []
         self.cancelled: list[str] = []
@@ -47,7 +51,12 @@ class Letters:
     def stop(self) -> None: ...
 
     def alive(self) -> bool:
-        return True
+        return self.living
+
+    def take(self, limits: Limits) -> None:
+        self.limits = limits
+
+    def measure(self, metrics: EngineMetrics) -> None: ...
 
     def encode(self, wish: Wish) -> list[int]:
         if wish.prompt == "impossible":
