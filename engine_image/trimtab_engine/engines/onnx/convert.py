@@ -20,6 +20,7 @@ from trimtab_engine.engines.common.faithful import Comparison, Tolerance
 log = logging.getLogger("trimtab_engine.onnx")
 
 CHECK = "trimtab-check.json"
+PREPARE = ("-m", "trimtab_engine.engines.onnx.prepare")  # the program that converts and compares
 # Nats by which the log-probability of a token may differ on average. fp32 computes the same sums in another order;
 # PyTorch's side computes in fp32, too, whatever the format of the weights.
 DIFFERENCES = {"fp32": 0.001, "int8": 0.1, "int4": 0.25}
@@ -82,7 +83,7 @@ def _convert(source: Path, folder: Path, precision: str) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=folder.parent))
     try:
-        command = [sys.executable, "-m", "trimtab_engine.engines.onnx.prepare", str(source), str(draft), precision]
+        command = [sys.executable, *PREPARE, str(source), str(draft), precision]
         done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
         if done.returncode:
             log.error("The conversion failed:\n%s", done.stdout[-5000:])

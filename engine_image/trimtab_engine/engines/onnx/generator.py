@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 
 from trimtab_engine.config.model import OnnxConfig
-from trimtab_engine.engines.common.metrics import EngineMetrics
+from trimtab_engine.engines.common.metrics import EngineMetrics, Speculation
 from trimtab_engine.engines.common.protocol import Output
 from trimtab_engine.engines.common.requests import Wish
 from trimtab_engine.engines.common.tokenizer import Tokenizer
@@ -27,7 +27,8 @@ class Generator:
         self.room = session.context * config.running_requests
         self.end_tokens = session.end_tokens or [token for token in [tokenizer.end_token] if token is not None]
         self._tokenizer = tokenizer
-        self._metrics: EngineMetrics | None = None
+        self._speculation: Speculation | None = None
+        self._speculates = config.draft_tokens > 0
         self._counted = Guessed()
         self._batcher = Batcher(
             session,
@@ -53,7 +54,7 @@ class Generator:
         )
 
     def measure(self, metrics: EngineMetrics) -> None:
-        self._metrics = metrics
+        self._speculation = metrics.speculation() if self._speculates else None
 
     def encode(self, wish: Wish) -> list[int]:
         return self._tokenizer.encode(wish)
@@ -83,11 +84,11 @@ class Generator:
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(on_output, output)
         now, before = self._batcher.guessed, self._counted
-        if self._metrics is not None and now != before:
+        if self._speculation is not None and now != before:
             self._counted = now
-            self._metrics.drafts.inc(now.drafts - before.drafts)
-            self._metrics.draft_tokens.inc(now.tokens - before.tokens)
-            self._metrics.accepted_tokens.inc(now.accepted - before.accepted)
+            self._speculation.drafts.inc(now.drafts - before.drafts)
+            self._speculation.tokens.inc(now.tokens - before.tokens)
+            self._speculation.accepted.inc(now.accepted - before.accepted)
 
 
 def open_generator(model: str, config: OnnxConfig) -> Generator:
