@@ -7,6 +7,7 @@ the run folder; the chain goes on with the next engine then.
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import sys
 from pathlib import Path
@@ -95,4 +96,8 @@ def open_generator(name: str, config: Config) -> Generator:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    status = main(sys.argv[1])
+    if status:
+        # Threads of libraries that wait for a process which has gone would keep this one from ending.
+        logging.shutdown()
+        os._exit(status)

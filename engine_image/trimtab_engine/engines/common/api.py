@@ -218,6 +218,8 @@ class Api:
                 news.set()
 
             self._post()
+            if not self._generator.alive():
+                raise GenerationError("the generation has ended")
             finished = False
             self._taking[name] = take
             try:
