@@ -45,7 +45,7 @@ test-faults: ## The operator, the API server, Prometheus and pods fail at every 
 test-vllm: ## Real vLLM: the emulator's contract, the engine's programs, one end-to-end run.
 	$(PYTEST) -m "vllm and not long"
 
-test-vllm-long: ## Real vLLM, the longer ones: the memory model, the quality gate on a trained model, the engine of PyTorch.
+test-vllm-long: ## Real vLLM, the longer ones: the memory model, the quality gate on a trained model, the other engines.
 	$(PYTEST) -m "vllm and long"
 
 test-teardown: ## Bring local clusters up, kill them at every step and take them down, in a machine of their own.

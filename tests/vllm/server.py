@@ -47,7 +47,16 @@ def command(model: Path, port: int, arguments: Sequence[str]) -> list[str]:
 
 def trimtab_command(model: Path, port: int, arguments: Sequence[str]) -> list[str]:
     """`trimtab-engine serve`; `arguments` are vLLM's own."""
-    start = [str(venv.python()), "-m", "trimtab_engine.main", "serve", "--model", str(model), "--host", "127.0.0.1"]
+    return _trimtab(venv.python(), model, port, arguments)
+
+
+def chain_command(model: Path, port: int, arguments: Sequence[str]) -> list[str]:
+    """The same, where all four engines are installed."""
+    return _trimtab(venv.fallback_python(), model, port, arguments)
+
+
+def _trimtab(python: Path, model: Path, port: int, arguments: Sequence[str]) -> list[str]:
+    start = [str(python), "-m", "trimtab_engine.main", "serve", "--model", str(model), "--host", "127.0.0.1"]
     return [*start, "--port", str(port), "--", *ARGUMENTS, *arguments]
 
 

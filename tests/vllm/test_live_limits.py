@@ -75,6 +75,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         **PATHS,
         "TRIMTAB_ENGINE_SERVED_MODEL_NAME": MODEL_NAME,
         "TRIMTAB_ENGINE_SETTINGS_FILE": str(settings),
+        "TRIMTAB_ENGINE_ENGINES__PREFERENCE": "[vllm, pytorch]",
         "TRIMTAB_ENGINE_SERVER__TOKEN_FILE": str(token),
         "TRIMTAB_ENGINE_LIMITS__MAX_RUNNING_REQUESTS": "2",
     }

@@ -45,6 +45,7 @@ def server() -> Iterator[VllmServer]:
     own = {
         "PYTHONPATH": str(ROOT / "engine_image"),
         "TRIMTAB_ENGINE_SERVED_MODEL_NAME": MODEL_NAME,
+        "TRIMTAB_ENGINE_ENGINES__PREFERENCE": "[vllm, pytorch]",
         "TRIMTAB_ENGINE_ENGINES__PYTORCH__RUNNING_REQUESTS": "8",
     }
     log = ROOT / "build" / "vllm" / "pytorch-engine.log"

@@ -3,6 +3,9 @@
 It is made once from `requirements-engine-cpu.lock` and kept in the cache by the hash of everything that goes into
 it, so several checkouts share it. `python -m tests.vllm.venv` makes it if needed and prints its folder.
 
+DeepSpeed and ONNX Runtime are in a small second one on top of it, made from `requirements-engine-fallback.lock` for the
+longer tests (140 MB, seconds).
+
 Needs gcc and binutils (see engine_image/cuda_standins.py) and the library libnuma1.
 """
 
@@ -14,20 +17,26 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from tests.models.make_llama import cache_root
 
 ROOT = Path(__file__).resolve().parents[2]
 LOCK = ROOT / "requirements-engine-cpu.lock"
+FALLBACK_LOCK = ROOT / "requirements-engine-fallback.lock"
 FINISHERS = (ROOT / "engine_image" / "cuda_standins.py", ROOT / "engine_image" / "vllm_metadata.py")
 PYTHON = "3.11"
 
 
 def key() -> str:
     """Hash of the lock file and of the programs that finish the installation."""
+    return _hash(LOCK, *FINISHERS)
+
+
+def _hash(*paths: Path) -> str:
     digest = hashlib.sha256(PYTHON.encode())
-    for path in (LOCK, *FINISHERS):
+    for path in paths:
         digest.update(path.read_bytes())
     return digest.hexdigest()[:12]
 
@@ -49,9 +58,31 @@ def _make(folder: Path) -> None:
     subprocess.run([str(python), "-c", "import torch"], check=True)
 
 
+def _make_fallback(folder: Path) -> None:
+    """The packages of the other environment are found by a line in a `.pth` file, so none is there twice."""
+    base = ensure()
+    subprocess.run([_uv(), "venv", "--quiet", "--python", str(base / "bin" / "python"), str(folder)], check=True)
+    packages = Path("lib") / f"python{PYTHON}" / "site-packages"
+    (folder / packages / "engine.pth").write_text(f"{base / packages}\n")
+    install = [_uv(), "pip", "install", "--quiet", "--no-deps", "--require-hashes", "--no-build-isolation"]
+    # DeepSpeed compiles its kernels at its installation unless it is told not to.
+    own = {**os.environ, "DS_BUILD_OPS": "0", "DS_ACCELERATOR": "cpu"}
+    python = folder / "bin" / "python"
+    subprocess.run([*install, "--python", str(python), "-r", str(FALLBACK_LOCK)], env=own, check=True)
+    subprocess.run([str(python), "-c", "import onnxruntime_genai"], check=True)
+
+
 def ensure() -> Path:
     """The folder of the environment, made on the first call; callers that come meanwhile wait for it."""
-    folder = cache_root() / f"engine-venv-{key()}"
+    return _ensure(cache_root() / f"engine-venv-{key()}", _make)
+
+
+def ensure_fallback() -> Path:
+    """The folder of the environment that has DeepSpeed and ONNX Runtime, too."""
+    return _ensure(cache_root() / f"engine-fallback-venv-{_hash(LOCK, FALLBACK_LOCK, *FINISHERS)}", _make_fallback)
+
+
+def _ensure(folder: Path, make: Callable[[Path], None]) -> Path:
     complete = folder / "complete"
     if complete.exists():
         return folder
@@ -60,7 +91,7 @@ def ensure() -> Path:
         fcntl.flock(guard, fcntl.LOCK_EX)  # released when the process ends, however it ends
         if not complete.exists():
             shutil.rmtree(folder, ignore_errors=True)  # what an interrupted attempt left
-            _make(folder)
+            make(folder)
             complete.touch()
     return folder
 
@@ -68,6 +99,11 @@ def ensure() -> Path:
 def python() -> Path:
     """The interpreter that has vLLM."""
     return ensure() / "bin" / "python"
+
+
+def fallback_python() -> Path:
+    """The interpreter that has all engines."""
+    return ensure_fallback() / "bin" / "python"
 
 
 def main() -> int:

@@ -64,8 +64,8 @@ class VllmConfig(_Part):
         return arguments
 
 
-class PytorchConfig(_Part):
-    """PyTorch by transformers' continuous batching."""
+class BatchingConfig(_Part):
+    """How transformers' continuous batching is sized."""
 
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = Field(
         default="auto", description="number format of the weights; auto: as in the model"
@@ -82,11 +82,63 @@ class PytorchConfig(_Part):
         return self
 
 
+class PytorchConfig(BatchingConfig):
+    """PyTorch by transformers' continuous batching."""
+
+
+class DeepspeedConfig(BatchingConfig):
+    """The same, over a model that DeepSpeed has cut into one part per process."""
+
+    tensor_parallel: int = Field(
+        default=1, ge=1, le=64, description="processes that the model is cut over; on GPUs, one GPU each"
+    )
+
+
+class OnnxConfig(_Part):
+    """ONNX Runtime."""
+
+    precision: Literal["fp32", "int8", "int4"] = Field(
+        default="fp32", description="number format of the converted weights; int8 and int4 compute with less memory"
+    )
+    running_requests: int = Field(default=8, ge=1, le=1024, description="requests that run at once, at most")
+    tokens_per_step: int = Field(default=256, ge=16, le=1 << 20, description="tokens that one step computes, at most")
+    context_tokens: int = Field(
+        default=2048, ge=64, le=1 << 22, description="tokens of the longest request; the model's own bound holds, too"
+    )
+    threads: int = Field(default=0, ge=0, le=1024, description="threads that compute; 0: OMP_NUM_THREADS, or all cores")
+    cache_folder: Path | None = Field(
+        default=None, description="where converted models are kept; default: trimtab-engine in the user's cache"
+    )
+    largest_difference: float | None = Field(
+        default=None,
+        ge=0,
+        le=10,
+        description="nats by which log-probabilities may differ from PyTorch's, on average; default: by precision",
+    )
+    largest_perplexity_rise_percent: float = Field(
+        default=2.0, ge=0, le=1000, description="by how much perplexity may rise over PyTorch's"
+    )
+    draft_tokens: int = Field(
+        default=0,
+        ge=0,
+        le=16,
+        description="tokens guessed at a time from earlier text (prompt lookup), while one request runs; 0: off",
+    )
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.tokens_per_step < self.running_requests:
+            raise ValueError("tokens_per_step must be at least running_requests")
+        return self
+
+
 class EnginesConfig(_Part):
     """The engines."""
 
-    preference: tuple[Literal["vllm", "pytorch"], ...] = Field(
-        default=("vllm", "pytorch"), min_length=1, description="engines in the order in which they are tried"
+    preference: tuple[Literal["vllm", "deepspeed", "onnx", "pytorch"], ...] = Field(
+        default=("vllm", "deepspeed", "onnx", "pytorch"),
+        min_length=1,
+        description="engines in the order in which they are tried",
     )
     start_seconds: int = Field(
         default=1800,
@@ -95,6 +147,8 @@ class EnginesConfig(_Part):
         description="how long an engine may take until it serves, before the next is tried",
     )
     vllm: VllmConfig = VllmConfig()
+    deepspeed: DeepspeedConfig = DeepspeedConfig()
+    onnx: OnnxConfig = OnnxConfig()
     pytorch: PytorchConfig = PytorchConfig()
 
     @field_validator("preference")

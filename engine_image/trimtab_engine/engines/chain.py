@@ -27,11 +27,12 @@ class Passed:
 @dataclass(frozen=True, kw_only=True)
 class Ending:
     """How an engine's process ended: its exit code (negative: the signal), whether it had served, whether it was
-    asked to end."""
+    asked to end, and what it said of the reason."""
 
     code: int
     served: bool
     asked: bool
+    reason: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +44,11 @@ class Chain:
 
     def as_json(self) -> dict[str, object]:
         return asdict(self)
+
+    def states(self, preference: Sequence[str]) -> dict[str, str]:
+        """Each engine of the preference: `serving`, why it was passed over, or `not_tried`."""
+        known = {passed.engine: passed.why.value for passed in self.passed} | {self.engine: "serving"}
+        return {name: known.get(name, "not_tried") for name in preference}
 
 
 # vLLM's parser, and ours, end with this status when an argument is wrong: another engine would only hide that.
@@ -63,9 +69,9 @@ def after(engine: str, ending: Ending) -> Passed | None:
     if ending.asked or ending.code in (0, WRONG_ARGUMENTS):
         return None
     how = f"by signal {-ending.code}" if ending.code < 0 else f"with status {ending.code}"
-    if ending.served:
-        return Passed(engine=engine, why=Why.ENDED, message=f"{engine} ended {how} while it served.")
-    return Passed(engine=engine, why=Why.NOT_STARTED, message=f"{engine} ended {how} before it served.")
+    why, when = (Why.ENDED, "while it served") if ending.served else (Why.NOT_STARTED, "before it served")
+    said = f": {ending.reason.rstrip('.')}." if ending.reason else "."
+    return Passed(engine=engine, why=why, message=f"{engine} ended {how} {when}{said}")
 
 
 def chain_from_json(document: Mapping[str, object] | None) -> Chain | None:

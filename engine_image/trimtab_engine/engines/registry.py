@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from trimtab_engine.config.model import Config
-from trimtab_engine.engines import pytorch, vllm
-from trimtab_engine.engines.pytorch import command as pytorch_command
+from trimtab_engine.engines import deepspeed, onnx, pytorch, vllm
 from trimtab_engine.engines.vllm import command as vllm_command
 
 
@@ -20,10 +20,18 @@ class Engine:
     command: Callable[[Config], list[str]]
 
 
+def _ours(name: str, libraries: tuple[str, ...]) -> Engine:
+    """An engine in our own program, with the interpreter that runs us; its configuration is in the run folder."""
+    command = [sys.executable, "-m", "trimtab_engine.server.engine", name]
+    return Engine(name=name, libraries=libraries, command=lambda _config: command)
+
+
 ENGINES: Mapping[str, Engine] = {
     engine.name: engine
     for engine in (
         Engine(name="vllm", libraries=vllm.LIBRARIES, command=vllm_command.command),
-        Engine(name="pytorch", libraries=pytorch.LIBRARIES, command=pytorch_command.command),
+        _ours("deepspeed", deepspeed.LIBRARIES),
+        _ours("onnx", onnx.LIBRARIES),
+        _ours("pytorch", pytorch.LIBRARIES),
     )
 }

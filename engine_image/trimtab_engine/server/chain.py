@@ -17,7 +17,7 @@ from types import FrameType
 from trimtab_engine.config.model import Config
 from trimtab_engine.engines.chain import Chain, Ending, Passed, after, missing
 from trimtab_engine.engines.registry import ENGINES
-from trimtab_engine.shared.folder import CHAIN, SERVING, replace_json
+from trimtab_engine.shared.folder import CHAIN, REASON, SERVING, replace_json, said_why
 
 log = logging.getLogger("trimtab_engine.chain")
 
@@ -61,19 +61,24 @@ class Runner:
 
     def _one(self, command: Sequence[str]) -> Ending:
         """One engine from its start to its end. What is left in the folder of one before it is taken away."""
-        for path in (self._folder / SERVING, *self._folder.glob("board-*"), self._folder / "wanted.json"):
+        for path in (
+            *(self._folder / name for name in (SERVING, REASON, "wanted.json")),
+            *self._folder.glob("board-*"),
+        ):
             path.unlink(missing_ok=True)
         self._process = subprocess.Popen(
             command, env=self._environment, start_new_session=True, preexec_fn=_end_with_parent
         )
         if self._asked:  # the signal came before there was a process
             self._process.terminate()
-        late = self._wait_until_it_serves(self._process)
-        if late:
+        reason = ""
+        if self._wait_until_it_serves(self._process):
+            reason = f"it took longer than {self._config.engines.start_seconds} s"
             self._process.kill()
         code = self._process.wait()
         _end_group(self._process.pid)
-        return Ending(code=code, served=(self._folder / SERVING).exists(), asked=self._asked)
+        served = (self._folder / SERVING).exists()
+        return Ending(code=code, served=served, asked=self._asked, reason=reason or said_why(self._folder))
 
     def _wait_until_it_serves(self, process: subprocess.Popen[bytes]) -> bool:
         """Whether it took longer than it may."""

@@ -39,6 +39,7 @@ def status_of(gate: Gate) -> dict[str, Any]:
     return {
         "engine": gate.engine.name,
         "passed_over": [asdict(passed) for passed in gate.chain.passed],
+        "engines": gate.chain.states(gate.config.engines.preference),
         **gate.control.status(),
         "load": {
             "inside": load.inside,

@@ -90,7 +90,7 @@ class Gate:
         self.engine = engine
         self.chain = chain_from_json(read_json(folder / CHAIN)) or Chain(engine=engine.name)
         self.metrics = self._metrics or Metrics()
-        self.metrics.engine(engine.name)
+        self.metrics.chain(self.chain)
         self.control = Control(
             config=config, folder=folder, capacity=engine.capacity, resting=engine.resting, metrics=self.metrics
         )

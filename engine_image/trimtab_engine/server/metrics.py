@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge
 
 from trimtab_engine.admission.decide import Why
+from trimtab_engine.engines.chain import Chain
 from trimtab_engine.limits.limits import Limits
 from trimtab_engine.server.health import Reason
 
@@ -28,6 +29,7 @@ class Metrics:
         self._id = gauge("trimtab_engine_settings_id", "The id of the settings in force; 0 where they have none.")
         self._degraded = gauge("trimtab_engine_degraded", "1 while the server is degraded for this reason.", "reason")
         self._engine = gauge("trimtab_engine_info", "1 for the engine that serves.", "name")
+        self._passed = gauge("trimtab_engine_passed_over", "1 for an engine that does not serve.", "name", "reason")
         self._changes = counter(
             "trimtab_engine_settings_changes", "Settings that came, by source and outcome.", "source", "outcome"
         )
@@ -43,8 +45,10 @@ class Metrics:
             self._limit.labels(name).set(float("inf") if value is None else value)
         self._wanted.set(revision)
 
-    def engine(self, name: str) -> None:
-        self._engine.labels(name).set(1)
+    def chain(self, chain: Chain) -> None:
+        self._engine.labels(chain.engine).set(1)
+        for passed in chain.passed:
+            self._passed.labels(passed.engine, passed.why.value).set(1)
 
     def in_force(self, revision: int) -> None:
         self._in_force.set(revision)

@@ -13,6 +13,8 @@ WANTED = "wanted.json"
 START = "start.json"
 CHAIN = "chain.json"
 SERVING = "serving"
+REASON = "reason"
+LONGEST_REASON = 500  # characters
 
 
 class NoRunFolderError(RuntimeError):
@@ -46,3 +48,16 @@ def read_json(path: Path) -> dict[str, Any] | None:
     if not isinstance(document, dict):
         raise ValueError(f"{path.name} holds no JSON object")
     return document
+
+
+def say_why(folder: Path, reason: str) -> None:
+    """Leaves why the engine ends, in one line, for the chain to tell."""
+    (folder / REASON).write_text(" ".join(reason.split())[:LONGEST_REASON], encoding="utf-8")
+
+
+def said_why(folder: Path) -> str:
+    """What the engine left; empty where it could not say anything."""
+    try:
+        return (folder / REASON).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return ""

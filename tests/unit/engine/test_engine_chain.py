@@ -75,29 +75,34 @@ def test_every_engine_of_the_configuration_is_in_the_registry() -> None:
     assert set(load(None, {}, {"model": "m"}).engines.preference) == set(ENGINES)
 
 
-# Stand-ins for the engines' programs: each says what the chain is, serves when it should, and ends as it is told.
+# Stand-ins for the engines' programs: each says what the chain is, serves when it should, leaves the reason that it is
+# given, and ends as it is told.
 ENGINE = """
 import json, os, pathlib, sys, time
 run = pathlib.Path(os.environ["TRIMTAB_ENGINE_RUN"])
-name = {name!r}
+name = (sys.argv[1] if "stand_in" in sys.argv[0] else "vllm").upper()
 print(json.dumps(json.loads((run / "chain.json").read_text())), flush=True)
 if os.environ.get(name + "_SERVES"):
     (run / "serving").touch()
+if os.environ.get(name + "_REASON"):
+    (run / "reason").write_text(os.environ[name + "_REASON"])
 time.sleep(float(os.environ.get(name + "_SECONDS", "0")))
 sys.exit(int(os.environ[name + "_CODE"]))
 """
+LIBRARIES = {library for engine in ENGINES.values() for library in engine.libraries}
+FOUR = ("vllm", "deepspeed", "onnx", "pytorch")
 
 
 @pytest.fixture
 def stand_ins(tmp_path: Path) -> dict[str, str]:
-    """The environment in which both engines are stand-ins."""
+    """The environment in which all engines are stand-ins, and their libraries are there."""
     path = tmp_path / "path"
-    for library in ("torch", "transformers", "uvicorn"):
+    for library in LIBRARIES:
         (path / library).mkdir(parents=True)
-    for module, name in (("vllm/entrypoints/cli/main.py", "VLLM"), ("stand_in_pytorch.py", "PYTORCH")):
+    for module in ("vllm/entrypoints/cli/main.py", "stand_in.py"):
         file = path / module
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(ENGINE.format(name=name))
+        file.write_text(ENGINE)
     places = os.pathsep.join((str(path), str(ENGINE_IMAGE)))
     return {**os.environ, "PYTHONPATH": places, "TMPDIR": str(tmp_path)}
 
@@ -106,11 +111,11 @@ PROGRAM = """
 import sys
 from dataclasses import replace
 from trimtab_engine.engines import registry
-ours = dict(registry.ENGINES)
-ours["pytorch"] = replace(ours["pytorch"], command=lambda _: [sys.executable, "-m", "stand_in_pytorch"])
-registry.ENGINES = ours
-from trimtab_engine.server import chain
-chain.ENGINES = ours
+def stand_in(name):
+    return lambda _: [sys.executable, "-m", "stand_in", name]
+for name, engine in registry.ENGINES.items():
+    if name != "vllm":
+        registry.ENGINES[name] = replace(engine, command=stand_in(name))
 from trimtab_engine.main import main
 sys.exit(main(["serve", "--model", "m"]))
 """
@@ -128,31 +133,64 @@ def run(environment: dict[str, str], **changes: str) -> tuple[int, list[Any], st
     return done.returncode, [json.loads(line) for line in done.stdout.splitlines()], done.stderr
 
 
-def test_an_engine_that_does_not_start_is_followed_by_the_next_which_knows_why(stand_ins: dict[str, str]) -> None:
-    code, said, log = run(stand_ins, VLLM_CODE="1", PYTORCH_CODE="0")
-    assert code == 0
-    assert [chain["engine"] for chain in said] == ["vllm", "pytorch"]
-    message = "vllm ended with status 1 before it served."
-    assert said[1]["passed"] == [{"engine": "vllm", "why": "not_started", "message": message}]
-    assert message in log
+def test_engines_that_do_not_start_are_followed_by_the_next_which_knows_why(stand_ins: dict[str, str]) -> None:
+    ends = {"VLLM_CODE": "1", "DEEPSPEED_CODE": "1", "ONNX_CODE": "1", "PYTORCH_CODE": "0"}
+    code, said, log = run(stand_ins, **ends, DEEPSPEED_REASON="the heads cannot be shared out.")
+    messages = [
+        "vllm ended with status 1 before it served.",
+        "deepspeed ended with status 1 before it served: the heads cannot be shared out.",
+        "onnx ended with status 1 before it served.",
+    ]
+    assert (code, [chain["engine"] for chain in said]) == (0, list(FOUR))
+    assert said[3]["passed"] == [
+        {"engine": name, "why": "not_started", "message": message}
+        for name, message in zip(FOUR, messages, strict=False)
+    ]
+    assert all(message in log for message in messages)
+
+
+def test_a_library_that_is_missing_moves_to_the_next(stand_ins: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "path" / "deepspeed").rmdir()
+    (tmp_path / "path" / "onnx_ir").rmdir()
+    code, said, _ = run(stand_ins, VLLM_CODE="1", PYTORCH_CODE="0")
+    assert (code, [chain["engine"] for chain in said]) == (0, ["vllm", "pytorch"])
+    assert [passed["why"] for passed in said[1]["passed"]] == ["not_started", "library_missing", "library_missing"]
+    assert said[1]["passed"][2]["message"] == "onnx needs onnx_ir, which is not installed."
 
 
 def test_an_engine_that_ends_while_it_serves_is_followed_by_the_next(stand_ins: dict[str, str]) -> None:
-    code, said, _ = run(stand_ins, VLLM_CODE="9", VLLM_SERVES="1", PYTORCH_CODE="5")
-    assert [passed["why"] for passed in said[1]["passed"]] == ["ended_while_serving"]
+    ends = {"VLLM_CODE": "9", "VLLM_SERVES": "1", "DEEPSPEED_CODE": "9", "DEEPSPEED_SERVES": "1"}
+    code, said, _ = run(stand_ins, **ends, ONNX_CODE="1", PYTORCH_CODE="5")
+    assert [passed["why"] for passed in said[3]["passed"]] == ["ended_while_serving"] * 2 + ["not_started"]
     assert code == 5
 
 
+def test_only_the_preferred_engines_are_tried_in_their_order(stand_ins: dict[str, str]) -> None:
+    preferred = {"TRIMTAB_ENGINE_ENGINES__PREFERENCE": "[onnx, vllm]"}
+    code, said, _ = run(stand_ins, **preferred, ONNX_CODE="7", VLLM_CODE="4")
+    assert (code, [chain["engine"] for chain in said]) == (4, ["onnx", "vllm"])
+
+
+def test_the_state_of_each_preferred_engine_is_known() -> None:
+    over = Passed(engine="vllm", why=Why.NOT_STARTED, message="")
+    assert Chain(engine="deepspeed", passed=(over,)).states(FOUR) == {
+        "vllm": "not_started",
+        "deepspeed": "serving",
+        "onnx": "not_tried",
+        "pytorch": "not_tried",
+    }
+
+
 def test_wrong_arguments_end_the_server(stand_ins: dict[str, str]) -> None:
-    code, said, _ = run(stand_ins, VLLM_CODE="2", PYTORCH_CODE="0")
+    code, said, _ = run(stand_ins, VLLM_CODE="2", DEEPSPEED_CODE="0")
     assert (code, len(said)) == (2, 1)
 
 
 def test_an_engine_that_takes_too_long_to_start_is_ended(stand_ins: dict[str, str]) -> None:
     slow = {"VLLM_SECONDS": "60", "VLLM_CODE": "0", "TRIMTAB_ENGINE_ENGINES__START_SECONDS": "1"}
-    code, said, _ = run(stand_ins, **slow, PYTORCH_CODE="0")
+    code, said, _ = run(stand_ins, **slow, DEEPSPEED_CODE="0")
     assert code == 0
-    assert said[1]["passed"][0]["message"] == "vllm ended by signal 9 before it served."
+    assert said[1]["passed"][0]["message"] == "vllm ended by signal 9 before it served: it took longer than 1 s."
 
 
 def test_without_any_library_there_is_no_engine(

@@ -6,26 +6,33 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from tokenizers.decoders import DecodeStream
-from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+from transformers import AutoModelForCausalLM, GenerationConfig
 from transformers.generation.configuration_utils import ContinuousBatchingConfig
 
-from trimtab_engine.config.model import PytorchConfig
-from trimtab_engine.engines.pytorch.protocol import Output
-from trimtab_engine.engines.pytorch.requests import Wish
+from trimtab_engine.config.model import BatchingConfig
+from trimtab_engine.engines.common.metrics import EngineMetrics
+from trimtab_engine.engines.common.protocol import Output
+from trimtab_engine.engines.common.requests import Wish
+from trimtab_engine.engines.common.tokenizer import Tokenizer
+from trimtab_engine.limits.limits import Limits
+
+
+def load(model: str, config: BatchingConfig) -> Any:
+    """The model as transformers loads it, ready to compute."""
+    dtype = config.dtype if config.dtype == "auto" else getattr(torch, config.dtype)
+    return AutoModelForCausalLM.from_pretrained(model, dtype=dtype).eval()
 
 
 class Generator:
-    """`start` it in the event loop that takes the outputs."""
+    """`loaded` is the model, on the device where it computes. `start` it in the event loop that takes the outputs."""
 
-    def __init__(self, model: str, config: PytorchConfig) -> None:
+    def __init__(self, model: str, config: BatchingConfig, *, loaded: Any) -> None:
         self._config = config
-        self._tokenizer = AutoTokenizer.from_pretrained(model)
-        dtype = config.dtype if config.dtype == "auto" else getattr(torch, config.dtype)
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        self._model = AutoModelForCausalLM.from_pretrained(model, dtype=dtype).to(device).eval()
+        self._model = loaded
+        self._tokenizer = Tokenizer(model, int(self._model.config.vocab_size))
         longest = int(getattr(self._model.config, "max_position_embeddings", 0) or config.kv_cache_tokens)
-        self.room = config.kv_cache_tokens // config.page_tokens * config.page_tokens
+        self.page = config.page_tokens
+        self.room = config.kv_cache_tokens // self.page * self.page
         self.context = min(longest, self.room)
         self.end_tokens = self._end_tokens()
         self._manager: Any = None
@@ -36,8 +43,8 @@ class Generator:
         generation = GenerationConfig(do_sample=True, temperature=0.9, top_p=0.99, top_k=50)
         generation.eos_token_id, generation.pad_token_id = self.end_tokens or None, 0
         batching = ContinuousBatchingConfig(
-            page_size=self._config.page_tokens,
-            num_blocks=self._config.kv_cache_tokens // self._config.page_tokens,
+            page_size=self.page,
+            num_blocks=self.room // self.page,
             max_batch_tokens=self._config.tokens_per_step,
             max_requests_per_batch=self._config.running_requests,
             per_request_processors=True,
@@ -54,24 +61,18 @@ class Generator:
         """Whether it generates."""
         return self._manager is not None and bool(self._manager.is_running())
 
+    def take(self, limits: Limits) -> None:
+        """The line before the generator keeps the requests that run; the others of the limits are fixed here."""
+
+    def measure(self, metrics: EngineMetrics) -> None:
+        """What there is to measure the API sees."""
+
     def encode(self, wish: Wish) -> list[int]:
         """The tokens of the prompt. Raises ValueError where the model cannot take it."""
-        if wish.kind == "chat":
-            if not self._tokenizer.chat_template:
-                raise ValueError("The model has no chat template.")
-            found = self._tokenizer.apply_chat_template(wish.prompt, add_generation_prompt=True, return_dict=True)
-            return [int(token) for token in found["input_ids"]]
-        if isinstance(wish.prompt, str):
-            return [int(token) for token in self._tokenizer(wish.prompt).input_ids]
-        tokens = [token for token in wish.prompt if isinstance(token, int)]
-        if not all(0 <= token < self._model.config.vocab_size for token in tokens):
-            raise ValueError(f"Tokens are numbers from 0 to {self._model.config.vocab_size - 1}.")
-        return tokens
+        return self._tokenizer.encode(wish)
 
     def decoder(self) -> Callable[[int], str]:
-        """Gives the text of one token after the other, whole characters at a time."""
-        stream = DecodeStream(skip_special_tokens=True)
-        return lambda token: stream.step(self._tokenizer.backend_tokenizer, token) or ""
+        return self._tokenizer.decoder()
 
     def submit(
         self, name: str, tokens: list[int], wish: Wish, *, most: int, on_output: Callable[[Output], None]
@@ -106,5 +107,11 @@ class Generator:
     def _end_tokens(self) -> list[int]:
         found = self._model.generation_config.eos_token_id
         if found is None:
-            found = self._tokenizer.eos_token_id
+            found = self._tokenizer.end_token
         return [] if found is None else [int(token) for token in (found if isinstance(found, list) else [found])]
+
+
+def open_generator(model: str, config: BatchingConfig) -> Generator:
+    """On a GPU where torch finds one, and on the CPU elsewhere."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    return Generator(model, config, loaded=load(model, config).to(device))

@@ -1,4 +1,4 @@
-"""What the API asks of a generator; `generator.Generator` is the one that there is."""
+"""What the API asks of a generator; each of our own engines has one."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from trimtab_engine.engines.pytorch.requests import Wish
+from trimtab_engine.engines.common.metrics import EngineMetrics
+from trimtab_engine.engines.common.requests import Wish
+from trimtab_engine.limits.limits import Limits
 
 
 class GenerationError(RuntimeError):
@@ -23,15 +25,21 @@ class Output:
 
 
 class Generator(Protocol):
-    """What generates: see `generator.Generator`."""
+    """What generates. `room` is in tokens, of prompts and of answers, that can be held at once, `page` their unit.
+
+    `start` it in the event loop that takes the outputs. `take` gives it limits that changed, `measure` the metrics.
+    """
 
     context: int
     room: int
+    page: int
     end_tokens: list[int]
 
     def start(self) -> None: ...
     def stop(self) -> None: ...
     def alive(self) -> bool: ...
+    def take(self, limits: Limits) -> None: ...
+    def measure(self, metrics: EngineMetrics) -> None: ...
     def encode(self, wish: Wish) -> list[int]: ...
     def decoder(self) -> Callable[[int], str]: ...
     def cancel(self, name: str) -> None: ...

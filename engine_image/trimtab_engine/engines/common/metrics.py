@@ -1,6 +1,8 @@
-"""The metrics of this engine under vLLM's names (0.32), so that whoever reads vLLM reads this engine, too."""
+"""The metrics of our own engines under vLLM's names (0.32), so that whoever reads vLLM reads this engine, too."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 
@@ -11,11 +13,21 @@ _TOKENS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000,
 _LABELS = ("model_name", "engine")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Speculation:
+    """Accepted over proposed tokens is the acceptance rate."""
+
+    drafts: Counter
+    tokens: Counter
+    accepted: Counter
+
+
 class EngineMetrics:
     """Times in seconds."""
 
     def __init__(self, model: str, registry: CollectorRegistry = REGISTRY) -> None:
         self._values = (model, "0")
+        self._registry = registry
 
         def gauge(name: str, text: str) -> Gauge:
             return Gauge(f"vllm:{name}", text, _LABELS, registry=registry).labels(*self._values)
@@ -44,6 +56,18 @@ class EngineMetrics:
             self._success.labels(*self._values, reason)
         info = (*_LABELS, "kv_cache_size_tokens", "block_size", "num_gpu_blocks")
         self._cache = Gauge("vllm:cache_config_info", "The KV cache.", info, registry=registry)
+
+    def speculation(self) -> Speculation:
+        """The counters of speculative decoding; as vLLM's, they are there only where it is on."""
+
+        def counter(name: str, text: str) -> Counter:
+            return Counter(f"vllm:{name}", text, _LABELS, registry=self._registry).labels(*self._values)
+
+        return Speculation(
+            drafts=counter("spec_decode_num_drafts", "Proposals of speculative decoding."),
+            tokens=counter("spec_decode_num_draft_tokens", "Tokens proposed."),
+            accepted=counter("spec_decode_num_accepted_tokens", "Tokens proposed that the model said, too."),
+        )
 
     def cache(self, *, tokens: int, page: int) -> None:
         self._cache.labels(*self._values, str(tokens), str(page), str(tokens // page)).set(1)

@@ -1,4 +1,4 @@
-"""The API of the PyTorch engine, with a generator that says what it is told letter by letter."""
+"""The API of our own engines, with a generator that says what it is told letter by letter."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ from prometheus_client import CollectorRegistry
 
 from tests.unit.engine.asgi import Answer, ask, until
 from trimtab_engine.asgi.answers import DISCONNECT, Message
-from trimtab_engine.engines.pytorch.api import Api
-from trimtab_engine.engines.pytorch.line import Line
-from trimtab_engine.engines.pytorch.protocol import Output
-from trimtab_engine.engines.pytorch.replies import Text
-from trimtab_engine.engines.pytorch.requests import BadRequest, Wish, read_chat, read_completion
+from trimtab_engine.engines.common.api import Api
+from trimtab_engine.engines.common.line import Line
+from trimtab_engine.engines.common.metrics import EngineMetrics
+from trimtab_engine.engines.common.protocol import Output
+from trimtab_engine.engines.common.replies import Text
+from trimtab_engine.engines.common.requests import BadRequest, Wish, read_chat, read_completion
 from trimtab_engine.limits.limits import Limits
 from trimtab_engine.shared.board import Boards
 from trimtab_engine.shared.wanted import Wanted, WantedFile
@@ -33,11 +34,14 @@ class Letters:
 
     context = 64
     room = 256
+    page = 16
     end_tokens = [END]  # noqa: RUF012 - as the protocol has it
 
     def __init__(self, text: str = "hello world") -> None:
         self.tokens = [*text.encode(), END]
         self.silent = False
+        self.living = True
+        self.limits: Limits | None = None
         self.error: str | None = None
         self.submitted: list[str] = []
         self.cancelled: list[str] = []
@@ -47,7 +51,12 @@ class Letters:
     def stop(self) -> None: ...
 
     def alive(self) -> bool:
-        return True
+        return self.living
+
+    def take(self, limits: Limits) -> None:
+        self.limits = limits
+
+    def measure(self, metrics: EngineMetrics) -> None: ...
 
     def encode(self, wish: Wish) -> list[int]:
         if wish.prompt == "impossible":
@@ -84,7 +93,13 @@ class House:
         self.folder = folder
         self.letters = Letters(text)
         self.registry = CollectorRegistry()
-        self.api = Api(self.letters, model="m", resting=RESTING, folder=folder, registry=self.registry)
+        self.deaths = 0
+        self.api = Api(
+            self.letters, model="m", resting=RESTING, folder=folder, registry=self.registry, on_death=self.die
+        )
+
+    def die(self) -> None:
+        self.deaths += 1
 
     async def complete(self, path: str = "completions", **body: Any) -> Answer:
         return await ask(self.api, "POST", f"/v1/{path}", body=json.dumps(body).encode())
@@ -220,6 +235,38 @@ async def test_models_health_and_metrics_are_there(house: House) -> None:
     await house.complete(prompt="abc")
     text = (await ask(house.api, "GET", "/metrics")).body.decode()
     assert 'vllm:request_success_total{engine="0",finished_reason="stop",model_name="m"} 1.0' in text
+
+
+async def test_when_the_generation_ends_those_that_run_and_those_that_wait_are_told_and_so_is_the_server(
+    tmp_path: Path,
+) -> None:
+    house = House(tmp_path)
+    house.letters.silent = True
+    limits = Limits(max_running_requests=1, max_tokens_per_step=32)
+    WantedFile(tmp_path).change(lambda _: Wanted(limits=limits, revision=2, source="file", since=""))
+    started = asyncio.Event()
+
+    async def receive() -> Message:
+        if not started.is_set():
+            return {"type": "lifespan.startup"}
+        await asyncio.Event().wait()
+        raise AssertionError("unreachable")
+
+    async def send(_: Message) -> None:
+        started.set()
+
+    living = asyncio.create_task(house.api({"type": "lifespan"}, receive, send))
+    await until(lambda: house.letters.limits == limits)
+    asking = [asyncio.create_task(house.complete(prompt="abc")) for _ in range(2)]
+    await until(lambda: (house.api.line.running, house.api.line.waiting) == (1, 1))
+    assert house.deaths == 0
+    house.letters.living = False
+    answers = await asyncio.gather(*asking)
+    assert [answer.status for answer in answers] == [500, 500]
+    assert (house.deaths, house.api.line.running, len(house.letters.submitted)) == (1, 0, 1)
+    assert (await ask(house.api, "GET", "/health")).status == 503
+    living.cancel()
+    await asyncio.gather(living, return_exceptions=True)
 
 
 async def test_the_limits_decide_how_many_run_and_the_board_shows_it(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from trimtab_engine.engines.pytorch.requests import Wish
+from trimtab_engine.engines.common.requests import Wish
 
 FinishReason = Literal["stop", "length"]
 

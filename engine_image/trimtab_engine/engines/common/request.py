@@ -9,10 +9,10 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import Any, Protocol
 
 from trimtab_engine.asgi.answers import Send, answer, error_body
-from trimtab_engine.engines.pytorch.metrics import EngineMetrics
-from trimtab_engine.engines.pytorch.protocol import Output
-from trimtab_engine.engines.pytorch.replies import FinishReason, Head, Text, Usage
-from trimtab_engine.engines.pytorch.requests import Wish
+from trimtab_engine.engines.common.metrics import EngineMetrics
+from trimtab_engine.engines.common.protocol import Output
+from trimtab_engine.engines.common.replies import FinishReason, Head, Text, Usage
+from trimtab_engine.engines.common.requests import Wish
 
 
 class Surroundings(Protocol):

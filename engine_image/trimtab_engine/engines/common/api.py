@@ -1,4 +1,4 @@
-"""OpenAI's API over the generator, as an ASGI application."""
+"""OpenAI's API over a generator, as an ASGI application."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from prometheus_client import REGISTRY, CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from trimtab_engine.asgi.answers import Message, Receive, Scope, Send, answer, error_body
-from trimtab_engine.engines.pytorch.line import Line
-from trimtab_engine.engines.pytorch.metrics import EngineMetrics
-from trimtab_engine.engines.pytorch.protocol import GenerationError, Generator, Output
-from trimtab_engine.engines.pytorch.request import Request
-from trimtab_engine.engines.pytorch.requests import BadRequest, Wish, read_chat, read_completion
+from trimtab_engine.engines.common.line import Line
+from trimtab_engine.engines.common.metrics import EngineMetrics
+from trimtab_engine.engines.common.protocol import GenerationError, Generator, Output
+from trimtab_engine.engines.common.request import Request
+from trimtab_engine.engines.common.requests import BadRequest, Wish, read_chat, read_completion
 from trimtab_engine.limits.limits import Limits
 from trimtab_engine.shared.board import Board, Notice
 from trimtab_engine.shared.wanted import WantedFile
 
-log = logging.getLogger("trimtab_engine.pytorch")
+log = logging.getLogger("trimtab_engine.engine")
 
 
 class Api:
@@ -38,9 +38,12 @@ class Api:
         resting: Limits,
         folder: Path,
         registry: CollectorRegistry = REGISTRY,
+        on_death: Callable[[], None] = lambda: None,
     ) -> None:
         self.model = model
         self.metrics = EngineMetrics(model, registry)
+        self.metrics.cache(tokens=generator.room, page=generator.page)
+        generator.measure(self.metrics)
         self.line = Line(lambda: self._limits.max_running_requests, generator.room)
         self._generator = generator
         self._registry = registry
@@ -50,6 +53,8 @@ class Api:
         self._wanted = WantedFile(folder)
         self._board = Board(folder)
         self._names = itertools.count(1)
+        self._on_death = on_death
+        self._taking: dict[str, Callable[[Output], None]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -68,12 +73,16 @@ class Api:
         await send({"type": "lifespan.shutdown.complete"})
 
     async def _look(self) -> None:
-        """Lets those in for whom a changed limit makes room, although nothing ends."""
-        while True:
+        """Lets those in for whom a changed limit makes room, although nothing ends. Ends with the generator."""
+        while self._generator.alive():
             self._take_wanted()
             self.line.move_up()
             self._post()
             await asyncio.sleep(0.1)
+        log.error("The generation has ended.")
+        for take in tuple(self._taking.values()):
+            take(Output(tokens=[], finished=True, error="the generation has ended"))
+        self._on_death()
 
     def _take_wanted(self) -> None:
         try:
@@ -83,6 +92,7 @@ class Api:
             return
         if wanted is not None:
             self._limits, self._revision = wanted.limits, wanted.revision
+            self._generator.take(wanted.limits)
 
     def _post(self) -> None:
         usage = self.line.held / self._generator.room
@@ -208,9 +218,12 @@ class Api:
                 news.set()
 
             self._post()
-            self._generator.submit(name, tokens, wish, most=most, on_output=take)
+            if not self._generator.alive():
+                raise GenerationError("the generation has ended")
             finished = False
+            self._taking[name] = take
             try:
+                self._generator.submit(name, tokens, wish, most=most, on_output=take)
                 while not finished:
                     await news.wait()
                     news.clear()
@@ -220,6 +233,7 @@ class Api:
                         raise GenerationError(output.error)
                     yield output
             finally:
+                del self._taking[name]
                 if not finished:
                     self._generator.cancel(name)
         self._post()

@@ -1,0 +1,99 @@
+"""The generator of ONNX Runtime: the converted model, the batcher over it, and the way back to the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+
+from trimtab_engine.config.model import OnnxConfig
+from trimtab_engine.engines.common.metrics import EngineMetrics, Speculation
+from trimtab_engine.engines.common.protocol import Output
+from trimtab_engine.engines.common.requests import Wish
+from trimtab_engine.engines.common.tokenizer import Tokenizer
+from trimtab_engine.engines.onnx.batcher import Batcher, Bounds, Guessed, Job
+from trimtab_engine.engines.onnx.convert import converted
+from trimtab_engine.engines.onnx.sampling import Sampling
+from trimtab_engine.engines.onnx.session import Session
+from trimtab_engine.limits.limits import Limits
+
+
+class Generator:
+    """`start` it in the event loop that takes the outputs."""
+
+    def __init__(self, session: Session, tokenizer: Tokenizer, config: OnnxConfig) -> None:
+        self.context = session.context
+        self.page = session.context  # a request holds a row
+        self.room = session.context * config.running_requests
+        self.end_tokens = session.end_tokens or [token for token in [tokenizer.end_token] if token is not None]
+        self._tokenizer = tokenizer
+        self._speculation: Speculation | None = None
+        self._speculates = config.draft_tokens > 0
+        self._counted = Guessed()
+        self._batcher = Batcher(
+            session,
+            rows=config.running_requests,
+            bounds=Bounds(tokens_per_step=config.tokens_per_step),
+            draft_tokens=config.draft_tokens,
+        )
+
+    def start(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._batcher.start()
+
+    def stop(self) -> None:
+        self._batcher.stop()
+
+    def alive(self) -> bool:
+        return self._batcher.alive()
+
+    def take(self, limits: Limits) -> None:
+        """In force at the batcher's next step."""
+        self._batcher.bounds = Bounds(
+            tokens_per_step=limits.max_tokens_per_step, prompt_tokens_per_step=limits.long_prompt_tokens_per_step
+        )
+
+    def measure(self, metrics: EngineMetrics) -> None:
+        self._speculation = metrics.speculation() if self._speculates else None
+
+    def encode(self, wish: Wish) -> list[int]:
+        return self._tokenizer.encode(wish)
+
+    def decoder(self) -> Callable[[int], str]:
+        return self._tokenizer.decoder()
+
+    def submit(
+        self, name: str, tokens: list[int], wish: Wish, *, most: int, on_output: Callable[[Output], None]
+    ) -> None:
+        """Begins a request; `on_output` is called in the event loop."""
+        self._batcher.submit(
+            Job(
+                name=name,
+                tokens=tokens,
+                most=most,
+                sampling=Sampling(temperature=wish.temperature, top_p=wish.top_p, top_k=wish.top_k),
+                end_tokens=frozenset() if wish.ignore_eos else frozenset(self.end_tokens),
+                deliver=lambda output: self._deliver(output, on_output),
+            )
+        )
+
+    def cancel(self, name: str) -> None:
+        self._batcher.cancel(name)
+
+    def _deliver(self, output: Output, on_output: Callable[[Output], None]) -> None:
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(on_output, output)
+        now, before = self._batcher.guessed, self._counted
+        if self._speculation is not None and now != before:
+            self._counted = now
+            self._speculation.drafts.inc(now.drafts - before.drafts)
+            self._speculation.tokens.inc(now.tokens - before.tokens)
+            self._speculation.accepted.inc(now.accepted - before.accepted)
+
+
+def open_generator(model: str, config: OnnxConfig) -> Generator:
+    """Raises ConversionError where the model cannot be converted faithfully."""
+    folder = converted(model, config)
+    threads = config.threads or int(os.environ.get("OMP_NUM_THREADS") or 0)
+    session = Session(folder, rows=config.running_requests, context=config.context_tokens, threads=threads)
+    return Generator(session, Tokenizer(model, session.vocabulary), config)
