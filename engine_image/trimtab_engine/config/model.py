@@ -5,7 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
+
+from trimtab_engine.config.observing import AlertsConfig, MonitorConfig, TracingConfig, TunerConfig
+from trimtab_engine.config.part import Part
 
 # Flags of `vllm serve` that fields of this configuration set.
 RESERVED = {
@@ -18,11 +21,7 @@ RESERVED = {
 }
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class ServerConfig(_Part):
+class ServerConfig(Part):
     """The HTTP server and what it does for every engine."""
 
     host: str = Field(default="0.0.0.0", min_length=1, description="address that the server listens on")
@@ -44,7 +43,7 @@ class ServerConfig(_Part):
     )
 
 
-class VllmConfig(_Part):
+class VllmConfig(Part):
     """vLLM."""
 
     arguments: tuple[str, ...] = Field(
@@ -62,7 +61,7 @@ class VllmConfig(_Part):
         return arguments
 
 
-class PytorchConfig(_Part):
+class PytorchConfig(Part):
     """PyTorch by transformers' continuous batching."""
 
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = Field(
@@ -80,7 +79,7 @@ class PytorchConfig(_Part):
         return self
 
 
-class EnginesConfig(_Part):
+class EnginesConfig(Part):
     """The engines."""
 
     preference: tuple[Literal["vllm", "pytorch"], ...] = Field(
@@ -103,7 +102,7 @@ class EnginesConfig(_Part):
         return preference
 
 
-class LimitsConfig(_Part):
+class LimitsConfig(Part):
     """The limits at the start; each may change while the server runs. null: what the engine was started for."""
 
     max_running_requests: Annotated[int, Field(ge=1)] | None = Field(
@@ -126,7 +125,7 @@ class LimitsConfig(_Part):
     )
 
 
-class Config(_Part):
+class Config(Part):
     """All of it."""
 
     model: str = Field(min_length=1, description="folder of the model, or its name on a hub")
@@ -140,3 +139,15 @@ class Config(_Part):
     server: ServerConfig = ServerConfig()
     engines: EnginesConfig = EnginesConfig()
     limits: LimitsConfig = LimitsConfig()
+    monitor: MonitorConfig = MonitorConfig()
+    tracing: TracingConfig = TracingConfig()
+    alerts: AlertsConfig = AlertsConfig()
+    tuner: TunerConfig = TunerConfig()
+
+    @field_validator("alerts", "tuner")
+    @classmethod
+    def _is_measured(cls, part: AlertsConfig | TunerConfig, info: ValidationInfo) -> AlertsConfig | TunerConfig:
+        monitor = info.data.get("monitor")  # None where it has problems of its own
+        if part.enabled and monitor is not None and not monitor.enabled:
+            raise ValueError("enabled needs monitor.enabled")
+        return part

@@ -17,7 +17,7 @@ from types import FrameType
 from trimtab_engine.config.model import Config
 from trimtab_engine.engines.chain import Chain, Ending, Passed, after, missing
 from trimtab_engine.engines.registry import ENGINES
-from trimtab_engine.shared.folder import CHAIN, SERVING, replace_json
+from trimtab_engine.shared.folder import CHAIN, SERVING, WANTED, replace_json
 
 log = logging.getLogger("trimtab_engine.chain")
 
@@ -61,7 +61,12 @@ class Runner:
 
     def _one(self, command: Sequence[str]) -> Ending:
         """One engine from its start to its end. What is left in the folder of one before it is taken away."""
-        for path in (self._folder / SERVING, *self._folder.glob("board-*"), self._folder / "wanted.json"):
+        for path in (
+            self._folder / SERVING,
+            *self._folder.glob("board-*"),
+            *self._folder.glob("starts-*"),
+            self._folder / "wanted.json",
+        ):
             path.unlink(missing_ok=True)
         self._process = subprocess.Popen(
             command, env=self._environment, start_new_session=True, preexec_fn=_end_with_parent

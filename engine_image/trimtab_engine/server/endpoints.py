@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,8 @@ from trimtab_engine.server.token import Door, matches, may_change
 if TYPE_CHECKING:
     from trimtab_engine.server.gate import Gate
 
-METHODS = {"status": "GET", "configure": "POST"}
+MONITORED = frozenset({"metrics", "report"})
+METHODS = {"status": "GET", "metrics": "GET", "report": "GET", "configure": "POST"}
 
 
 async def serve(gate: Gate, name: str, scope: Scope, receive: Receive, send: Send) -> None:
@@ -27,8 +29,8 @@ async def serve(gate: Gate, name: str, scope: Scope, receive: Receive, send: Sen
     elif scope["method"] != method:
         body = error_body(405, f"This endpoint takes {method}.", kind="method_not_allowed")
         await answer(send, 405, body, {"allow": method})
-    elif name == "status":
-        await _status(gate, scope, send)
+    elif method == "GET":
+        await _tell(gate, name, scope, send)
     else:
         await _configure(gate, scope, receive, send)
 
@@ -51,7 +53,14 @@ def status_of(gate: Gate) -> dict[str, Any]:
     }
 
 
-async def _status(gate: Gate, scope: Scope, send: Send) -> None:
+SHOWN: Mapping[str, Callable[[Gate], dict[str, Any]]] = {
+    "status": status_of,
+    "metrics": lambda gate: gate.keeper.shown(gate.state()),
+    "report": lambda gate: gate.keeper.report(gate.state()),
+}
+
+
+async def _tell(gate: Gate, name: str, scope: Scope, send: Send) -> None:
     """Open as /metrics is; where vLLM asks for an API key under /v1, this asks for it or for our token, too."""
     given = header(scope, "authorization")
     keys = _api_keys(scope)
@@ -59,7 +68,11 @@ async def _status(gate: Gate, scope: Scope, send: Send) -> None:
     if keys and door is not Door.OPEN and not any(matches(given, key) for key in keys):
         await answer(send, 401, error_body(401, "The API key is missing or wrong.", kind="unauthorized"))
         return
-    await answer(send, 200, status_of(gate))
+    if name in MONITORED and not gate.config.monitor.enabled:
+        message = "Nothing is measured: monitor.enabled is false."
+        await answer(send, 404, error_body(404, message, kind="endpoint_off"))
+        return
+    await answer(send, 200, SHOWN[name](gate))
 
 
 async def _configure(gate: Gate, scope: Scope, receive: Receive, send: Send) -> None:
