@@ -61,12 +61,8 @@ class Runner:
 
     def _one(self, command: Sequence[str]) -> Ending:
         """One engine from its start to its end. What is left in the folder of one before it is taken away."""
-        for path in (
-            self._folder / SERVING,
-            *self._folder.glob("board-*"),
-            *self._folder.glob("starts-*"),
-            self._folder / "wanted.json",
-        ):
+        rings = (*self._folder.glob("board-*"), *self._folder.glob("starts-*"))
+        for path in (self._folder / SERVING, *rings, self._folder / WANTED):
             path.unlink(missing_ok=True)
         self._process = subprocess.Popen(
             command, env=self._environment, start_new_session=True, preexec_fn=_end_with_parent
