@@ -131,7 +131,7 @@ class Gate:
     async def _keep_keeping(self) -> None:
         while True:
             try:
-                self.keeper.tick(self.state())
+                await self.keeper.tick(self.state())
             except Exception:  # as above
                 log.exception("What is measured could not be brought up to date")
             await asyncio.sleep(TICK_SECONDS)

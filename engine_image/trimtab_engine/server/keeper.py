@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from dataclasses import dataclass
@@ -9,14 +10,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trimtab_engine.admission.decide import Load, waiting
+from trimtab_engine.alerts.detect import Reading
 from trimtab_engine.config.model import Config
 from trimtab_engine.monitor.measured import Outcome, Window
 from trimtab_engine.monitor.monitor import Monitor
 from trimtab_engine.monitor.report import ReportFacts, report
 from trimtab_engine.monitor.score import LoadFacts, load_score, parts
+from trimtab_engine.server.alerting import Alerting
 from trimtab_engine.server.control import Control
 from trimtab_engine.server.request_metrics import RequestMetrics
 from trimtab_engine.server.resources import resources
+from trimtab_engine.server.tuning import Tuning
 from trimtab_engine.server.watching import Watching
 from trimtab_engine.shared.starts import StartsReader
 
@@ -49,19 +53,55 @@ class Keeper:
         self._tracer = self._trace(engine)
         watched = config.monitor.enabled or self._tracer is not None
         self.watching = Watching(self.monitor, metrics, self._tracer) if watched else None
+        self.tuning = (
+            Tuning(config.tuner, control=control, monitor=self.monitor, metrics=metrics, folder=folder)
+            if config.tuner.enabled
+            else None
+        )
+        self.alerting = Alerting(config.alerts, metrics=metrics, folder=folder) if config.alerts.enabled else None
         self._shown: dict[str, Any] | None = None
 
-    def tick(self, state: State) -> None:
+    async def tick(self, state: State) -> None:
         """Brings everything up to date."""
         self._starts.find()
         if self.watching is not None:
             self.watching.tick()
         self.metrics.load(inside=state.load.inside, waiting=self._waiting(state), score=self.score(state))
+        if self.tuning is not None:
+            await self._tune(self.tuning, state)
+        if self.alerting is not None:
+            self.alerting.look(time.monotonic(), lambda seconds: self._reading(state, seconds))
+
+    def _reading(self, state: State, seconds: float) -> Reading:
+        window, tuning = self.window(), self.tuning
+        return Reading(
+            window=window,
+            latest=self.monitor.window(time.monotonic(), seconds),
+            kv_usage=state.kv_usage,
+            inside=state.load.inside,
+            waiting=self._waiting(state),
+            effect=tuning.effect if tuning else None,
+            tuned=tuning is not None and tuning.changes > 0,
+            targets_missed=tuning is not None and tuning.missed(window),
+        )
+
+    async def _tune(self, tuning: Tuning, state: State) -> None:
+        try:
+            running = self._load_facts(state).running
+            tuning.look(time.monotonic(), running=running, waiting=self._waiting(state))
+            await asyncio.to_thread(tuning.apply)
+        except Exception:  # requests go on under limits that were good
+            log.exception("The tuner failed")
+            await asyncio.to_thread(tuning.recover)
 
     def close(self) -> None:
         """Sends what waits to be sent. Takes seconds where its receivers do not answer."""
         if self._tracer is not None:
             self._tracer.close()
+        if self.tuning is not None:
+            self.tuning.close()
+        if self.alerting is not None:
+            self.alerting.close()
 
     def _trace(self, engine: str) -> RequestTracer | None:
         """Imported where it is asked for: a server without traces needs none of OpenTelemetry."""

@@ -25,7 +25,7 @@ from prometheus_client import Counter
 
 from trimtab_engine.asgi.answers import Scope, header
 from trimtab_engine.asgi.watch import Watch
-from trimtab_engine.config.model import TracingConfig
+from trimtab_engine.config.observing import TracingConfig
 from trimtab_engine.monitor.measured import Outcome
 from trimtab_engine.shared.starts import key_of
 

@@ -15,7 +15,7 @@ from trimtab_engine.shared.folder import WANTED, read_json, replace_json
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
-    """Limits, their number, who set them (`start`, `file` or `request`), and when (ISO 8601, UTC)."""
+    """Limits, their number, who set them (`start`, `file`, `request` or `tuner`), and when (ISO 8601, UTC)."""
 
     limits: Limits
     revision: int

@@ -14,9 +14,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from trimtab_engine.limits.limits import Capacity, Limits
+from trimtab_engine.limits.limits import Capacity, Limits, limits_from_json
 from trimtab_engine.tuner.facts import Action, Decision, Measured, Reason, Targets, ratio
 
 ROOM = 0.85
@@ -155,7 +155,7 @@ def _kept(over: float) -> float:
 def _move(it: Situation, action: Action, reason: Reason, limit: str, value: float | None, said: str) -> Decision:
     before = getattr(it.limits, limit)
     words = f"{said}: {limit} goes from {_number(before)} to {_number(value)}."
-    limits = replace(it.limits, **{limit: value})
+    limits = limits_from_json({**it.limits.as_json(), limit: value})
     return Decision(action=action, reason=reason, message=words, limits=limits, limit=limit, before=before, after=value)
 
 
