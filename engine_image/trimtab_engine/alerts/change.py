@@ -1,10 +1,9 @@
 """Detects that the level of a series has changed.
 
-The tabular CUSUM of E. S. Page, "Continuous Inspection Schemes", Biometrika 41 (1954), with the usual choice of k = 1/2
-and h = 8 standard deviations (D. C. Montgomery, "Introduction to Statistical Quality Control", chapter 9): a shift of
-one standard deviation is found after some 15 readings, and in a steady series a false one comes less than once in
-thousands. The level and its spread are learnt from the first readings by median and median absolute deviation, so that
-a few outliers among them do no harm.
+The tabular CUSUM of E. S. Page, "Continuous Inspection Schemes", Biometrika 41 (1954), tuned as in D. C. Montgomery,
+"Introduction to Statistical Quality Control", chapter 9, to shifts of two standard deviations: k = 1. A shift of three
+is found after some four readings. The bound h is 8, since the level itself is uncertain: it is learnt from the first
+readings, by median and median absolute deviation, so that a few outliers among them do no harm.
 """
 
 from __future__ import annotations
@@ -12,8 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from statistics import median
 
-LEARN = 24
-K = 0.5
+LEARN = 36
+K = 1.0
 H = 8.0
 # One reading counts for so many deviations at most: an outlier alone is no change of level.
 MOST = 4.0

@@ -55,7 +55,8 @@ class Window:
     @property
     def error_share(self) -> float | None:
         """0 to 1; None where nothing ended."""
-        return 1 - self.outcomes.get(Outcome.SUCCEEDED, 0) / self.ended if self.ended else None
+        ended = self.ended
+        return (ended - self.outcomes.get(Outcome.SUCCEEDED, 0)) / ended if ended else None
 
     @property
     def requests_per_second(self) -> float:
