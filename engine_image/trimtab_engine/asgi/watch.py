@@ -1,7 +1,7 @@
 """What can be seen of one request from outside: its first token, its tokens, its end.
 
 An answer that is streamed is one server-sent event for each token; vLLM puts several tokens into one event where it
-decodes faster than the client reads, or guesses tokens. The `usage` of an answer, where it is there, counts exactly.
+decodes faster than the client reads, or guesses tokens. The `usage` of an answer, where it is there, tells of those.
 """
 
 from __future__ import annotations
@@ -34,19 +34,13 @@ class Watch:
         self.streamed = False
         self.complete = False
         self.failed_inside = False
-        self.events = 0
         self.prompt_tokens = 0
-        self.counted_tokens = 0
+        self.output_tokens = 0
         self.finish = ""
         self.broken = False
         self._gaps: list[float] = []
         self._fresh = 0
         self._clock = clock
-
-    @property
-    def output_tokens(self) -> int:
-        """As the answer counts them, or its events where it does not."""
-        return max(self.counted_tokens, self.events)
 
     def through(self, send: Send) -> Send:
         """`send`, looked at. What is seen never keeps a message from being sent."""
@@ -104,16 +98,18 @@ class Watch:
         elif self.last is not None:
             self._gaps += [(now - self.last) / count] * count
         self.last = now
-        self.events += count
-        self._fresh += count
+        self._count(count)
+
+    def _count(self, tokens: int) -> None:
+        self.output_tokens += tokens
+        self._fresh += tokens
 
     def _numbers(self, tail: bytes) -> None:
         for name, digits in _USAGE.findall(tail):
             if name == b"prompt":
                 self.prompt_tokens = int(digits)
             else:
-                self._fresh += max(0, int(digits) - max(self.events, self.counted_tokens))
-                self.counted_tokens = int(digits)
+                self._count(max(0, int(digits) - self.output_tokens))
         found = _FINISH.search(tail)
         if found is not None:
             self.finish = found.group(1).decode()

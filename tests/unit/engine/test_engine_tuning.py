@@ -1,4 +1,4 @@
-"""The tuner at work in the server: what it may not touch, how it is switched, and that its decisions come into force."""
+"""The tuner at work in the server: what it may not touch, how it is switched, and how its decisions come into force."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ async def test_it_can_be_stopped_and_started_with_the_token_alone(bed: Bed) -> N
     assert bed.running == 8
 
 
-async def test_limits_that_cannot_be_stored_are_tried_again(bed: Bed, tmp_path: Path) -> None:
+def test_limits_that_cannot_be_stored_are_tried_again(bed: Bed, tmp_path: Path) -> None:
     away = tmp_path.with_name(tmp_path.name + "-away")
     bed.seconds(6)
     tmp_path.rename(away)

@@ -66,7 +66,16 @@ def test_the_role_of_a_chat_is_no_token_and_text_that_looks_like_an_event_is_non
     watch.see(part(event({"choices": [{"delta": {"role": "assistant", "content": ""}}]})))
     assert watch.first is None
     watch.see(part(event({"choices": [{"delta": {"content": '\n\ndata: {"error": 1}'}}]})))
-    assert (watch.events, watch.failed_inside) == (1, False)
+    assert (watch.output_tokens, watch.failed_inside) == (1, False)
+
+
+def test_a_usage_in_every_event_counts_each_token_once() -> None:
+    watch = Watch(Clock())
+    watch.see(start())
+    for piece, counted in (("a", 1), ("bc", 3), ("", 4), ("d", 5)):
+        usage = {"prompt_tokens": 2, "completion_tokens": counted}
+        watch.see(part(event({"choices": [{"index": 0, "text": piece}], "usage": usage})))
+    assert (watch.fresh()[0], watch.output_tokens) == (5, 5)
 
 
 def test_a_whole_answer_tells_its_usage_alone() -> None:
