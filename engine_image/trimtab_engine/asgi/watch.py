@@ -81,13 +81,14 @@ class Watch:
             count -= 1
         if count <= 0:
             return
-        if _ERROR.search(body):
+        # Looking for bytes is ten times as fast as the patterns, and most events hold none of these.
+        if b'"error"' in body and _ERROR.search(body):
             self.failed_inside = True
             return
-        found = _FINISH.search(body)
-        if found is not None:
-            self.finish = found.group(1).decode()
-        count -= min(count, len(_EMPTY.findall(body)))
+        if b'"finish_reason":null' not in body:
+            self._finish(body)
+        if b'""' in body or b"{}" in body or b"[]" in body:
+            count -= min(count, len(_EMPTY.findall(body)))
         if count:
             self._tokens(count)
 
@@ -110,6 +111,9 @@ class Watch:
                 self.prompt_tokens = int(digits)
             else:
                 self._count(max(0, int(digits) - self.output_tokens))
-        found = _FINISH.search(tail)
+        self._finish(tail)
+
+    def _finish(self, body: bytes) -> None:
+        found = _FINISH.search(body)
         if found is not None:
             self.finish = found.group(1).decode()
