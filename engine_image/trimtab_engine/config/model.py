@@ -5,7 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
+
+from trimtab_engine.config.observing import AlertsConfig, MonitorConfig, TracingConfig, TunerConfig
+from trimtab_engine.config.part import Part
 
 from trimtab_engine.limits.classes import MOST_CLASSES
 
@@ -20,11 +23,7 @@ RESERVED = {
 }
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class ServerConfig(_Part):
+class ServerConfig(Part):
     """The HTTP server and what it does for every engine."""
 
     host: str = Field(default="0.0.0.0", min_length=1, description="address that the server listens on")
@@ -46,7 +45,7 @@ class ServerConfig(_Part):
     )
 
 
-class VllmConfig(_Part):
+class VllmConfig(Part):
     """vLLM."""
 
     arguments: tuple[str, ...] = Field(
@@ -64,7 +63,7 @@ class VllmConfig(_Part):
         return arguments
 
 
-class BatchingConfig(_Part):
+class BatchingConfig(Part):
     """How transformers' continuous batching is sized."""
 
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = Field(
@@ -94,7 +93,7 @@ class DeepspeedConfig(BatchingConfig):
     )
 
 
-class OnnxConfig(_Part):
+class OnnxConfig(Part):
     """ONNX Runtime."""
 
     precision: Literal["fp32", "int8", "int4"] = Field(
@@ -132,7 +131,7 @@ class OnnxConfig(_Part):
         return self
 
 
-class EnginesConfig(_Part):
+class EnginesConfig(Part):
     """The engines."""
 
     preference: tuple[Literal["vllm", "deepspeed", "onnx", "pytorch"], ...] = Field(
@@ -159,7 +158,7 @@ class EnginesConfig(_Part):
         return preference
 
 
-class LimitsConfig(_Part):
+class LimitsConfig(Part):
     """The limits at the start; each may change while the server runs. null: what the engine was started for."""
 
     max_running_requests: Annotated[int, Field(ge=1)] | None = Field(
@@ -182,7 +181,7 @@ class LimitsConfig(_Part):
     )
 
 
-class ClassConfig(_Part):
+class ClassConfig(Part):
     """How requests of one class are treated."""
 
     priority: int = Field(default=0, ge=-1000, le=1000, description="the lower runs first")
@@ -194,7 +193,7 @@ class ClassConfig(_Part):
 ClassName = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
 
 
-class Config(_Part):
+class Config(Part):
     """All of it."""
 
     model: str = Field(min_length=1, description="folder of the model, or its name on a hub")
@@ -213,3 +212,15 @@ class Config(_Part):
         max_length=MOST_CLASSES,
         description="classes of requests at the start, by name: priority (the lower runs first) and queue_percent",
     )
+    monitor: MonitorConfig = MonitorConfig()
+    tracing: TracingConfig = TracingConfig()
+    alerts: AlertsConfig = AlertsConfig()
+    tuner: TunerConfig = TunerConfig()
+
+    @field_validator("alerts", "tuner")
+    @classmethod
+    def _is_measured(cls, part: AlertsConfig | TunerConfig, info: ValidationInfo) -> AlertsConfig | TunerConfig:
+        monitor = info.data.get("monitor")  # None where it has problems of its own
+        if part.enabled and monitor is not None and not monitor.enabled:
+            raise ValueError("enabled needs monitor.enabled")
+        return part

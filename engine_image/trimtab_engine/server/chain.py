@@ -17,7 +17,7 @@ from types import FrameType
 from trimtab_engine.config.model import Config
 from trimtab_engine.engines.chain import Chain, Ending, Passed, after, missing
 from trimtab_engine.engines.registry import ENGINES
-from trimtab_engine.shared.folder import CHAIN, REASON, SERVING, replace_json, said_why
+from trimtab_engine.shared.folder import CHAIN, REASON, SERVING, WANTED, replace_json, said_why
 
 log = logging.getLogger("trimtab_engine.chain")
 
@@ -61,10 +61,8 @@ class Runner:
 
     def _one(self, command: Sequence[str]) -> Ending:
         """One engine from its start to its end. What is left in the folder of one before it is taken away."""
-        for path in (
-            *(self._folder / name for name in (SERVING, REASON, "wanted.json")),
-            *self._folder.glob("board-*"),
-        ):
+        rings = (*self._folder.glob("board-*"), *self._folder.glob("starts-*"))
+        for path in (*(self._folder / name for name in (SERVING, REASON, WANTED)), *rings):
             path.unlink(missing_ok=True)
         self._process = subprocess.Popen(
             command, env=self._environment, start_new_session=True, preexec_fn=_end_with_parent

@@ -88,6 +88,25 @@ class Control:
         new = self._file.change(decide)
         return self._outcome("request", new, problems)
 
+    @property
+    def owned_by_file(self) -> bool:
+        """Whether a settings file sets the limits: there is one, or was."""
+        return self._had_settings
+
+    def tune(self, limits: Limits, *, revision: int) -> Wanted | None:
+        """Takes the tuner's limits; None where what is wanted is not `revision` any more, or the same already."""
+        bounded = within(limits, self.capacity)
+
+        def decide(current: Wanted | None) -> Wanted | None:
+            if current is None or current.revision != revision:
+                return None
+            return self._next(current, bounded, "tuner")
+
+        new = self._file.change(decide)
+        if new is not None:
+            self._outcome("tuner", new, [])
+        return new
+
     def status(self) -> dict[str, Any]:
         """What is wanted, in force, possible, and what the settings file is."""
         wanted, in_force = self.wanted, self.notice.revision

@@ -16,7 +16,10 @@ from trimtab_engine.server.token import Door, matches, may_change
 if TYPE_CHECKING:
     from trimtab_engine.server.gate import Gate
 
-METHODS = {"status": "GET", "configure": "POST"}
+METHODS = {
+    **dict.fromkeys(("status", "metrics", "report", "tuner", "alerts"), "GET"),
+    **dict.fromkeys(("configure", "start", "stop"), "POST"),
+}
 
 
 async def serve(gate: Gate, name: str, scope: Scope, receive: Receive, send: Send) -> None:
@@ -27,10 +30,12 @@ async def serve(gate: Gate, name: str, scope: Scope, receive: Receive, send: Sen
     elif scope["method"] != method:
         body = error_body(405, f"This endpoint takes {method}.", kind="method_not_allowed")
         await answer(send, 405, body, {"allow": method})
-    elif name == "status":
-        await _status(gate, scope, send)
-    else:
+    elif method == "GET":
+        await _tell(gate, name, scope, send)
+    elif name == "configure":
         await _configure(gate, scope, receive, send)
+    else:
+        await _switch(gate, name, scope, send)
 
 
 def status_of(gate: Gate) -> dict[str, Any]:
@@ -52,7 +57,40 @@ def status_of(gate: Gate) -> dict[str, Any]:
     }
 
 
-async def _status(gate: Gate, scope: Scope, send: Send) -> None:
+async def _switch(gate: Gate, name: str, scope: Scope, send: Send) -> None:
+    """Starts or stops the tuner."""
+    if not await _opened(gate, scope, send):
+        return
+    tuning = gate.keeper.tuning
+    if tuning is None:
+        await _off(send, "The tuner is off: tuner.enabled is false.")
+        return
+    if name == "start":
+        tuning.start()
+    else:
+        tuning.stop()
+    await answer(send, 200, tuning.shown())
+
+
+async def _off(send: Send, message: str) -> None:
+    await answer(send, 404, error_body(404, message, kind="endpoint_off"))
+
+
+def _shown(gate: Gate, name: str) -> dict[str, Any] | str:
+    """What is told, or why it is not."""
+    keeper = gate.keeper
+    if name == "status":
+        return status_of(gate)
+    if name == "tuner":
+        return keeper.tuning.shown() if keeper.tuning else "The tuner is off: tuner.enabled is false."
+    if name == "alerts":
+        return keeper.alerting.shown() if keeper.alerting else "Alerts are off: alerts.enabled is false."
+    if not gate.config.monitor.enabled:
+        return "Nothing is measured: monitor.enabled is false."
+    return keeper.shown(gate.state()) if name == "metrics" else keeper.report(gate.state())
+
+
+async def _tell(gate: Gate, name: str, scope: Scope, send: Send) -> None:
     """Open as /metrics is; where vLLM asks for an API key under /v1, this asks for it or for our token, too."""
     given = header(scope, "authorization")
     keys = _api_keys(scope)
@@ -60,14 +98,24 @@ async def _status(gate: Gate, scope: Scope, send: Send) -> None:
     if keys and door is not Door.OPEN and not any(matches(given, key) for key in keys):
         await answer(send, 401, error_body(401, "The API key is missing or wrong.", kind="unauthorized"))
         return
-    await answer(send, 200, status_of(gate))
+    shown = _shown(gate, name)
+    if isinstance(shown, str):
+        await _off(send, shown)
+    else:
+        await answer(send, 200, shown)
 
 
-async def _configure(gate: Gate, scope: Scope, receive: Receive, send: Send) -> None:
+async def _opened(gate: Gate, scope: Scope, send: Send) -> bool:
+    """Whether the caller may change something; who may not has been answered."""
     door, why = may_change(gate.config.server.token_file, header(scope, "authorization"))
     if door is not Door.OPEN:
         status, kind = (403, "endpoint_off") if door is Door.OFF else (401, "unauthorized")
         await answer(send, status, error_body(status, why, kind=kind))
+    return door is Door.OPEN
+
+
+async def _configure(gate: Gate, scope: Scope, receive: Receive, send: Send) -> None:
+    if not await _opened(gate, scope, send):
         return
     document = await _document(receive)
     try:

@@ -25,6 +25,7 @@ from trimtab_engine.engines.vllm.live import facts_of
 from trimtab_engine.server import endpoints
 from trimtab_engine.server.control import Control
 from trimtab_engine.server.health import Facts, degradations
+from trimtab_engine.server.keeper import TICK_SECONDS, Keeper, State
 from trimtab_engine.server.log import log_to_stderr
 from trimtab_engine.server.metrics import Metrics
 from trimtab_engine.shared.folder import CHAIN, SERVING, START, read_json, run_folder
@@ -94,6 +95,9 @@ class Gate:
         self.control = Control(
             config=config, folder=folder, capacity=engine.capacity, resting=engine.resting, metrics=self.metrics
         )
+        self.keeper: Keeper = Keeper(
+            config=config, control=self.control, metrics=self.metrics.requests, folder=folder, engine=engine.name
+        )
 
     async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:
         log_to_stderr()
@@ -107,13 +111,15 @@ class Gate:
             await receive()
             await send({"type": "lifespan.startup.failed", "message": f"{type(error).__name__}: {error}"})
             return
-        ticking = asyncio.create_task(self._keep_ticking())
+        ticking = [asyncio.create_task(self._keep_ticking()), asyncio.create_task(self._keep_keeping())]
         try:
             await self.app(scope, receive, send)
         finally:
-            ticking.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await ticking
+            for task in ticking:
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await task
+            await asyncio.to_thread(self.keeper.close)
 
     async def _keep_ticking(self) -> None:
         while True:
@@ -124,7 +130,19 @@ class Gate:
                 log.exception("The settings could not be looked at")
             await asyncio.sleep(self.config.settings_interval_seconds)
 
+    async def _keep_keeping(self) -> None:
+        while True:
+            try:
+                await self.keeper.tick(self.state())
+            except Exception:  # as above
+                log.exception("What is measured could not be brought up to date")
+            await asyncio.sleep(TICK_SECONDS)
+
     # Requests that make the engine compute.
+
+    def state(self) -> State:
+        """The server at this moment."""
+        return State(load=self.load(), kv_usage=self.control.notice.kv_usage)
 
     def load(self) -> Load:
         """What is there now."""
@@ -144,35 +162,45 @@ class Gate:
         if refusal is not None:
             self._refused_at = time.monotonic()
             self.metrics.refused(refusal.why)
+            if self.keeper.watching is not None:
+                self.keeper.watching.refused()
             body = error_body(429, refusal.message, kind=refusal.why.value)
             await answer(send, 429, body, {"retry-after": str(refusal.retry_after_seconds)})
             return
         self.inside += 1
+        watching = self.keeper.watching
+        request = watching.begin(path, scope) if watching else None
+        end: End | None = None
         try:
             # Once any class goes first, what a client says of its own priority no longer counts.
             ordered = wanted.classes.ordered and path in PRIORITISED
             app = with_priority(self.app, rule.priority) if ordered else self.app
-            await self._pass_on(app, scope, receive, send)
+            end = await self._pass_on(app, scope, receive, request.watch.through(send) if request else send)
         finally:
+            if watching is not None:
+                watching.ended(request, end)
             self._keep_pace()
             self._pace = self._pace.completed(full=self._full())
             self.inside -= 1
 
-    async def _pass_on(self, app: App, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _pass_on(self, app: App, scope: Scope, receive: Receive, send: Send) -> End:
         server = self.config.server
         length = header(scope, "content-length")
         if length is not None and (not length.isdecimal() or int(length[:20]) > server.largest_body_bytes):
             message = f"The body of the request is longer than {server.largest_body_bytes} bytes."
             body = error_body(413, message, kind=End.TOO_LARGE.name.lower())
             await answer(send, 413, body, {"connection": "close"})
-        elif length is not None and server.request_timeout_seconds is None:
+            return End.TOO_LARGE
+        if length is not None and server.request_timeout_seconds is None:
             await app(scope, receive, send)
-        else:
-            exchange = Exchange(
-                receive, send, largest_body=server.largest_body_bytes, timeout=server.request_timeout_seconds
-            )
-            if await exchange.run(app, scope) is End.TIMED_OUT:
-                self.metrics.timed_out()
+            return End.ANSWERED
+        exchange = Exchange(
+            receive, send, largest_body=server.largest_body_bytes, timeout=server.request_timeout_seconds
+        )
+        end = await exchange.run(app, scope)
+        if end is End.TIMED_OUT:
+            self.metrics.timed_out()
+        return end
 
     def _full(self) -> bool:
         return self.inside >= self.control.wanted.limits.max_running_requests

@@ -10,6 +10,7 @@ from trimtab_engine.admission.decide import Why
 from trimtab_engine.engines.chain import Chain
 from trimtab_engine.limits.limits import Limits
 from trimtab_engine.server.health import Reason
+from trimtab_engine.server.request_metrics import RequestMetrics
 
 
 class Metrics:
@@ -35,6 +36,7 @@ class Metrics:
         )
         self._refused = counter("trimtab_engine_requests_refused", "Requests answered with 429.", "reason")
         self._timed_out = counter("trimtab_engine_requests_timed_out", "Requests that took longer than they may.")
+        self.requests = RequestMetrics(registry)
         for why in Why:
             self._refused.labels(why.value)
         for reason in Reason:

@@ -17,7 +17,7 @@ from trimtab_engine.shared.folder import WANTED, read_json, replace_json
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
-    """Limits and classes, their number, who set them (`start`, `file` or `request`), and when (ISO 8601, UTC).
+    """Limits and classes, their number, who set them (`start`, `file`, `request` or `tuner`), and when (ISO 8601, UTC).
 
     `id` is the writer's own number for them; 0 where there is none.
     """

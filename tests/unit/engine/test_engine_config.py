@@ -176,7 +176,9 @@ def examples() -> list[dict[str, Any]]:
 
 
 def test_the_examples_of_the_documentation_are_valid() -> None:
-    configuration, settings_file, pod = examples()
+    configuration, settings_file, tracing, tuner, pod = examples()
+    whole = load(yaml.safe_dump({**configuration, **tracing, **tuner}), {}, {})
+    assert whole.tracing.endpoint is not None and whole.tuner.enabled
     assert load(yaml.safe_dump(configuration), {}, {}).limits.max_running_requests == 64
     capacity = Capacity(running_requests=256, tokens_per_step=2048, longest_context=2048)
     base = Limits(max_running_requests=256, max_tokens_per_step=2048)

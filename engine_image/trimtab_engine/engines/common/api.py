@@ -14,7 +14,7 @@ from pathlib import Path
 from prometheus_client import REGISTRY, CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
-from trimtab_engine.asgi.answers import Message, Receive, Scope, Send, answer, error_body
+from trimtab_engine.asgi.answers import Message, Receive, Scope, Send, answer, error_body, header
 from trimtab_engine.engines.common.line import Line
 from trimtab_engine.engines.common.metrics import EngineMetrics
 from trimtab_engine.engines.common.protocol import GenerationError, Generator, Output
@@ -22,6 +22,7 @@ from trimtab_engine.engines.common.request import Request
 from trimtab_engine.engines.common.requests import BadRequest, Wish, read_chat, read_completion
 from trimtab_engine.limits.limits import Limits
 from trimtab_engine.shared.board import Board, Notice
+from trimtab_engine.shared.starts import Starts, key_of
 from trimtab_engine.shared.wanted import WantedFile
 
 log = logging.getLogger("trimtab_engine.engine")
@@ -52,6 +53,7 @@ class Api:
         self._steps = 0
         self._wanted = WantedFile(folder)
         self._board = Board(folder)
+        self._starts = Starts(folder)
         self._names = itertools.count(1)
         self._on_death = on_death
         self._taking: dict[str, Callable[[Output], None]] = {}
@@ -128,13 +130,15 @@ class Api:
             await send({"type": "http.response.start", "status": 200, "headers": headers})
             await send({"type": "http.response.body", "body": text})
         elif call == "POST /v1/completions":
-            await self._serve(read_completion, receive, send)
+            await self._serve(read_completion, scope, receive, send)
         elif call == "POST /v1/chat/completions":
-            await self._serve(read_chat, receive, send)
+            await self._serve(read_chat, scope, receive, send)
         else:
             await answer(send, 404, error_body(404, "There is no such endpoint.", kind="not_found"))
 
-    async def _serve(self, read: Callable[[object], Wish | BadRequest], receive: Receive, send: Send) -> None:
+    async def _serve(
+        self, read: Callable[[object], Wish | BadRequest], scope: Scope, receive: Receive, send: Send
+    ) -> None:
         wish = await self._wish(read, receive)
         tokens = wish if isinstance(wish, BadRequest) else await self._tokens(wish)
         if isinstance(wish, BadRequest) or isinstance(tokens, BadRequest):
@@ -143,7 +147,7 @@ class Api:
             status = 404 if bad.field == "model" else 400
             await answer(send, status, error_body(status, bad.message, kind="invalid_request_error", field=bad.field))
             return
-        working = asyncio.create_task(self._answer(wish, tokens, send))
+        working = asyncio.create_task(self._answer(wish, tokens, self._name(wish, scope), send))
         leaving = asyncio.create_task(_gone(receive))
         try:
             await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
@@ -186,8 +190,14 @@ class Api:
             )
         return tokens
 
-    async def _answer(self, wish: Wish, tokens: list[int], send: Send) -> None:
-        request = Request(self, wish, tokens, f"{'chatcmpl' if wish.kind == 'chat' else 'cmpl'}-{next(self._names)}")
+    def _name(self, wish: Wish, scope: Scope) -> str:
+        """Unique, even where a client sends the same `X-Request-Id` twice; with that in it where it is one of ours."""
+        key = key_of(header(scope, "x-request-id") or "")
+        own = f"{key.hex()}-{next(self._names)}" if key else str(next(self._names))
+        return f"{'chatcmpl' if wish.kind == 'chat' else 'cmpl'}-{own}"
+
+    async def _answer(self, wish: Wish, tokens: list[int], name: str, send: Send) -> None:
+        request = Request(self, wish, tokens, name)
         try:
             if wish.stream:
                 await request.stream(send)
@@ -208,7 +218,9 @@ class Api:
         most = wish.most_tokens or self._generator.context - len(tokens)
         came = time.monotonic()
         async with self.line.turn(len(tokens) + most):
-            self.metrics.queue.observe(time.monotonic() - came)
+            taken_up = time.monotonic()
+            self.metrics.queue.observe(taken_up - came)
+            self._starts.post(name, taken_up)
             latest: list[Output] = []
             news = asyncio.Event()
 

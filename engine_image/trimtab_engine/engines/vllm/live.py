@@ -15,6 +15,7 @@ from trimtab_engine.engines.facts import EngineFacts
 from trimtab_engine.limits.limits import Capacity, Limits, within
 from trimtab_engine.shared.board import Board, Notice
 from trimtab_engine.shared.folder import run_folder
+from trimtab_engine.shared.starts import Starts
 from trimtab_engine.shared.wanted import WantedFile
 
 # What is set, beside `scheduler_config.long_prefill_token_threshold` and `kv_cache_manager.watermark_blocks`.
@@ -90,7 +91,9 @@ class LiveLimits:
         folder = run_folder()
         self._capacity = capacity_of(me.vllm_config)
         self._wanted = WantedFile(folder)
-        self._board = Board(folder, int(getattr(me.parallel_config, "data_parallel_index", 0) or 0))
+        rank = int(getattr(me.parallel_config, "data_parallel_index", 0) or 0)
+        self._board = Board(folder, rank)
+        self._starts = Starts(folder, rank)
         self._revision = 0
         self._steps = 0
         self._trouble = ""
@@ -99,6 +102,9 @@ class LiveLimits:
         self._take_wanted()
         output = super().schedule(*args, **kwargs)  # type: ignore[misc]
         self._steps += 1
+        # Only traces want to know: a vLLM that calls it otherwise serves as well.
+        for request in getattr(output, "scheduled_new_reqs", ()):
+            self._starts.post(request.req_id, time.monotonic())
         self._post()
         return output
 

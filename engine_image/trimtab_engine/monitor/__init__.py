@@ -1,0 +1,1 @@
+"""What is measured of requests: sliding windows, percentiles, load score, report. Pure: times are passed in."""

@@ -1,0 +1,1 @@
+"""The tuner: from what was measured to the next limits, with a reason. Pure: times are passed in."""
