@@ -22,13 +22,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.testkit.client import free_port
-from tests.testkit.loadgen.client import Target
 from tests.testkit.loadgen.control import Page, application, snapshot
-from tests.testkit.loadgen.ledger import Histogram, Ledger
-from tests.testkit.loadgen.runner import Runner, Traffic
-from tests.testkit.loadgen.safety import ForbiddenTargetError, PrivateResolver, allowed, check_url
-from tests.testkit.loadgen.workload import Lengths, Workload, gaps
 from tests.testkit.running import ROOT, EmulatorServer, emulator_here
+from trimtab_engine.load.client import Target
+from trimtab_engine.load.ledger import Histogram, Ledger
+from trimtab_engine.load.runner import Runner, Traffic
+from trimtab_engine.load.safety import ForbiddenTargetError, PrivateResolver, allowed, check_url
+from trimtab_engine.load.workload import Lengths, Workload, gaps
 
 WORK = Workload(prompt_tokens=Lengths.parse("uniform:5-20"), output_tokens=Lengths.parse("uniform:2-9"), seed=3)
 
