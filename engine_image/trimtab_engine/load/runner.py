@@ -148,10 +148,11 @@ class Runner:
         self._arrive(now)
 
     def _arrive(self, now: float) -> None:
+        ask = next(self._asks)  # one that is not sent takes its recorded lengths with it
         if self.ledger.in_flight >= self.traffic.most_in_flight:
             self.ledger.skipped(now)
         else:
-            self._start(next(self._asks), pause=0.0)
+            self._start(ask, pause=0.0)
 
     async def _recorded_step(self, offsets: tuple[float, ...]) -> None:
         """Waits for the next recorded arrival; after the last one the run is over."""

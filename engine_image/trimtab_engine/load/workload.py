@@ -91,13 +91,12 @@ class Workload:
     def asks(self) -> Iterator[Ask]:
         """An endless, reproducible row of requests."""
         source = random.Random(self.seed)
-        prefixes = [
-            text(source, self.shared_prefix_tokens, self.characters_per_token) for _ in range(self.shared_prefixes)
-        ]
+        wide = self.characters_per_token
+        prefixes = [text(source, self.shared_prefix_tokens, wide) for _ in range(self.shared_prefixes)]
         number = 0
         while True:
             prefix = source.choice(prefixes) if prefixes else ""
-            prompt = prefix + text(source, self.prompt_tokens.draw(source), self.characters_per_token)
+            prompt = prefix + text(source, self.prompt_tokens.draw(source), wide)
             yield Ask(number=number, prompt=prompt, output_tokens=self.output_tokens.draw(source))
             number += 1
 

@@ -21,7 +21,9 @@ from trimtab_engine.config.model import Config
 from trimtab_engine.engines.chain import Chain, chain_from_json
 from trimtab_engine.engines.facts import EngineFacts
 from trimtab_engine.engines.vllm.live import facts_of
+from trimtab_engine.semantic_cache.build import build
 from trimtab_engine.server import endpoints
+from trimtab_engine.server.cached import Cached
 from trimtab_engine.server.control import Control
 from trimtab_engine.server.health import Facts, degradations
 from trimtab_engine.server.log import log_to_stderr
@@ -72,7 +74,7 @@ class Gate:
         else:
             path = str(scope["path"]).removeprefix(str(scope.get("root_path") or ""))
             if path in COMPUTING and scope["method"] == "POST":
-                await self._compute(scope, receive, send)
+                await self._answer(path, scope, receive, send)
             elif path == "/health" and scope["method"] == "GET":
                 await self._health(scope, receive, send)
             elif path.startswith(PREFIX):
@@ -89,9 +91,23 @@ class Gate:
         self.chain = chain_from_json(read_json(folder / CHAIN)) or Chain(engine=engine.name)
         self.metrics = self._metrics or Metrics()
         self.metrics.engine(engine.name)
+        self.cached, self._cache_problem = self._make_cache()
         self.control = Control(
             config=config, folder=folder, capacity=engine.capacity, resting=engine.resting, metrics=self.metrics
         )
+
+    def _make_cache(self) -> tuple[Cached | None, str]:
+        """The semantic cache where it is enabled, or why there is none; the server serves without it."""
+        asked = self.config.semantic_cache
+        if not asked.enabled:
+            return None, ""
+        try:
+            cache = build(asked)
+        except Exception as error:  # a library or a file is missing, or ONNX Runtime cannot read it
+            log.exception("The semantic cache cannot be made")
+            return None, f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        scope = f"{self.config.model} {self.config.served_model_name or ''}"
+        return Cached(cache, asked, scope=scope, metrics=self.metrics), ""
 
     async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:
         log_to_stderr()
@@ -105,13 +121,18 @@ class Gate:
             await receive()
             await send({"type": "lifespan.startup.failed", "message": f"{type(error).__name__}: {error}"})
             return
-        ticking = asyncio.create_task(self._keep_ticking())
+        tasks = [asyncio.create_task(self._keep_ticking())]
+        if self.cached is not None:
+            tasks.append(asyncio.create_task(self.cached.cache.keep_up()))
         try:
             await self.app(scope, receive, send)
         finally:
-            ticking.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await ticking
+            for task in tasks:
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await task
+            if self.cached is not None:
+                await self.cached.cache.close()
 
     async def _keep_ticking(self) -> None:
         while True:
@@ -133,6 +154,13 @@ class Gate:
             waiting=notice.waiting,
             seconds_per_completion=self._pace.seconds_per_completion(),
         )
+
+    async def _answer(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
+        """From the semantic cache where it has an answer; a caller whom the engine would turn away never gets one."""
+        if self.cached is not None and endpoints.may_ask(scope):
+            await self.cached.serve(path, scope, receive, send, self._compute)
+        else:
+            await self._compute(scope, receive, send)
 
     async def _compute(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._keep_pace()
@@ -188,6 +216,7 @@ class Gate:
             seconds_since_step=now - step if step else None,
             inside=self.inside,
             fallback=" ".join(passed.message for passed in self.chain.passed),
+            cache_problem=self._cache_problem or (self.cached.cache.problem if self.cached else ""),
         )
 
     async def _health(self, scope: Scope, receive: Receive, send: Send) -> None:
