@@ -10,17 +10,19 @@ import argparse
 import json
 import logging
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from tests.bench.serving import beside_transformers, beside_vllm, killed, layers
+from tests.bench.serving import beside_transformers, beside_vllm, cache, killed, layers
 from tests.bench.serving.rows import Row, markdown
 
 PARTS: dict[str, Callable[[Callable[[str], None]], Iterator[Row]]] = {
     "layers": layers.rows,
+    "cache": cache.rows,
     "vllm": beside_vllm.rows,
     "killed": killed.rows,
     "pytorch": beside_transformers.rows,
@@ -33,6 +35,8 @@ def main() -> int:
     parser.add_argument("parts", nargs="*", choices=[*PARTS, []], metavar="PART")
     parser.add_argument("--out", type=Path, default=Path("build/bench/engine.json"))
     args = parser.parse_args()
+    # So that servers are ended, too, when somebody ends the benchmark.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     began, broken = time.monotonic(), []
 
     def tell(text: str) -> None:
@@ -44,10 +48,10 @@ def main() -> int:
             for row in PARTS[name](tell):
                 tell(f"{row.name}: {row.value:g} {row.unit} ({row.bar})")
                 found.append(row)
+                write(found, args.out)
         except Exception as error:  # the other parts are measured; this one is told at the end
             logging.exception("%s could not be measured", name)
             broken.append(f"{name}: {type(error).__name__}: {error}")
-        write(found, args.out)
     print(markdown(found))
     print(*broken, sep="\n", file=sys.stderr)
     return int(bool(broken) or any(row.ok is False for row in found))

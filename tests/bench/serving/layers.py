@@ -12,6 +12,7 @@ import numpy as np
 from prometheus_client import CollectorRegistry
 
 from tests.bench.serving.rows import Row, at_most
+from tests.models.make_embedder import write
 from tests.unit.engine.asgi import ask, vllm_config
 from trimtab_engine.asgi.answers import Receive, Scope, Send
 from trimtab_engine.config.load import load
@@ -48,7 +49,12 @@ async def _stream(folder: Path) -> list[float]:
         await send({"type": "http.response.body", "body": b"data: [DONE]\n\n", "more_body": False})
 
     gate = Gate(engine, folder=folder, metrics=Metrics(CollectorRegistry()))
-    fields = {"model": "m", "server.request_timeout_seconds": 600, "semantic_cache.enabled": True}
+    fields = {
+        "model": "m",
+        "server.request_timeout_seconds": 600,
+        "semantic_cache.enabled": True,
+        "semantic_cache.embedding_model": str(write(folder / "embedder")),
+    }
     gate.set_up(load(None, {}, fields), folder, facts_of(vllm_config()))
     body = b'{"prompt": "How long is a piece of string?", "stream": true, "temperature": 0}'
     got = await ask(gate, "POST", "/v1/completions", body=body)

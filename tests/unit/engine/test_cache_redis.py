@@ -123,7 +123,8 @@ async def test_the_store_keeps_no_more_than_it_may_and_not_for_longer(redis: Red
     keys = [key async for key in client.scan_iter("*")]
     answers = [key for key in keys if b":answer:" in key]
     assert (len(answers), len(keys)) == (5, 6)
-    assert all(0 < await client.pttl(key) <= 60_000 for key in answers)
+    left = [await client.pttl(key) for key in answers]
+    assert 0 < min(left) <= max(left) <= 60_000
     first = await kept.ask(Question(partition="0", text="x y"))
     last = await kept.ask(Question(partition="8", text="x y"))
     assert (first.hit, last.hit is not None) == (None, True)

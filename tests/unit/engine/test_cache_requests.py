@@ -39,6 +39,7 @@ class Counting:
         self.seen: list[Any] = []
         self.status = 200
         self.reason = "stop"
+        self.said = "answer"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         body = b""
@@ -47,7 +48,7 @@ class Counting:
             if not message.get("more_body"):
                 break
         self.seen.append(json.loads(body))
-        said = f"answer {len(self.seen)}"
+        said = f"{self.said} {len(self.seen)}"
         if self.status != 200:
             await answer(send, self.status, {"error": {}})
         elif self.seen[-1].get("stream"):
@@ -152,14 +153,17 @@ async def test_answers_that_failed_or_were_cut_are_not_kept(house: House) -> Non
 
 
 async def test_long_answers_and_long_questions_are_not_kept(tmp_path: Path, model: Path) -> None:
-    house = House(tmp_path, model, largest_answer_bytes=256)
-    long_question = " ".join(f"w{letter}{other}" for letter in "abcdefghij" for other in "klmnopqrstuvwx")[:500]
+    """The model takes 256 tokens, and a cut question would be another one."""
+    house = House(tmp_path, model, largest_answer_bytes=256, longest_text_characters=1000)
     for _ in range(2):
-        assert (await house.chat(long_question)).headers["x-trimtab-cache"] == "miss"
+        assert (await house.chat("a b " * 200)).headers["x-trimtab-cache"] == "miss"
     assert house.counted("length") == 2
-    stream = {"stream": True}
-    for _ in range(2):
-        assert (await house.chat(ROME, **stream)).headers["x-trimtab-cache"] == "hit" or len(house.engine.seen) < 5
+    house.engine.said = "x" * 300
+    for stream in (True, True, False, False):
+        assert (await house.chat(ROME, stream=stream)).headers["x-trimtab-cache"] == "miss"
+    house.engine.said = "short"
+    await house.chat(ROME, stream=False)
+    assert (await house.chat(ROME, stream=False)).headers["x-trimtab-cache"] == "hit"
 
 
 async def test_a_caller_whom_vllm_would_turn_away_gets_nothing_from_the_cache(house: House) -> None:

@@ -51,9 +51,8 @@ def test_among_many_near_copies_are_found_and_what_went_is_not() -> None:
     asked /= np.linalg.norm(asked, axis=1, keepdims=True)
     every = range(0, count, 10)
     found = [shelf.nearest(asked[number]) for number in every]
-    assert sum(one is not None and one[0] == number for one, number in zip(found, every, strict=True)) >= 0.99 * len(
-        found
-    )
+    right = sum(one is not None and one[0] == number for one, number in zip(found, every, strict=True))
+    assert right >= 0.99 * len(found)
     for number in range(0, count, 2):
         shelf.remove(number)
     left = [shelf.nearest(rows[number]) for number in range(0, count, 10)]
