@@ -88,6 +88,9 @@ class SemanticCache:
         """Looks for an answer."""
         try:
             return await asyncio.wait_for(self._ask(question), LOOK_UP_SECONDS)
+        except TimeoutError:
+            log.warning("A look-up took longer than %g s", LOOK_UP_SECONDS)
+            return Asked(question=question, miss=Miss.FAILED)
         except Exception:  # a cache that does not work is no reason not to answer
             log.exception("A look-up failed")
             return Asked(question=question, miss=Miss.FAILED)

@@ -7,6 +7,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 
+from tests.bench.serving import killed
 from tests.bench.serving.rows import Row, at_least, at_most, told
 from tests.bench.serving.servers import CAPACITY, FLAGS, ours, plain, token_file
 from tests.bench.serving.traffic import configure, in_turns, ratio, run
@@ -20,21 +21,22 @@ from trimtab_engine.load.runner import Traffic
 from trimtab_engine.load.workload import Lengths, Workload
 
 ROUNDS = 5
+LIVE_ROUNDS = 3
 CLIENTS = 32
 STEP_SECONDS = 6.0
 Tell = Callable[[str], None]
 
 
 def rows(tell: Tell) -> Iterator[Row]:
-    """Both servers run all the time, and one of them has load."""
-    with plain() as theirs, ours() as mine:
-        for server in (theirs, mine):
-            run(server, seconds=4.0, settle=0.0)
-        yield from _beside(mine, theirs, tell)
-        yield from _driven(mine, theirs, tell)
-    with ours("overload", LIMITS__MAX_RUNNING_REQUESTS="16", LIMITS__MAX_QUEUED_REQUESTS="4") as mine:
-        run(mine, seconds=4.0, settle=0.0)
+    """Both servers run all the time, and one of them has load; ours goes on alone, until its engine is killed."""
+    with ours() as mine:
+        with plain() as theirs:
+            for server in (theirs, mine):
+                run(server, seconds=4.0, settle=0.0)
+            yield from _beside(mine, theirs, tell)
+            yield from _driven(mine, theirs, tell)
         yield from _overload(mine, tell)
+        yield from killed.rows(mine, tell)
 
 
 def _beside(mine: VllmServer, theirs: VllmServer, tell: Tell) -> Iterator[Row]:
@@ -66,12 +68,12 @@ def _driven(mine: VllmServer, theirs: VllmServer, tell: Tell) -> Iterator[Row]:
     yield at_most("live limits from a bad start: failed requests", float(sum(driven.failures().values())), 0.0)
     yield at_most("live limits from a bad start: time to the best", seconds, 60.0, unit="s", detail=detail)
     if best == CAPACITY:
-        over, under = in_turns(mine, theirs, ROUNDS, tell, clients=CLIENTS)
+        over, under = in_turns(mine, theirs, LIVE_ROUNDS, tell, clients=CLIENTS)
     else:
         theirs.stop()
         flags = (*FLAGS, "--max-num-seqs", str(best))
         with plain("best-static", flags) as server:
-            over, under = in_turns(mine, server, ROUNDS, tell, clients=CLIENTS)
+            over, under = in_turns(mine, server, LIVE_ROUNDS, tell, clients=CLIENTS)
     value, words = ratio(over, under, lambda one: one.tokens_per_second)
     yield at_least(
         "live limits from a bad start over the best static: throughput", value, 0.97, detail=f"tok/s {words}"
@@ -116,7 +118,8 @@ async def _speed(server: VllmServer) -> float:
 
 def _overload(server: VllmServer, tell: Tell) -> Iterator[Row]:
     """Capacity is what 16 clients in a closed loop get; goodput counts answers within three times their median TTFT and
-    time, in requests per second over the whole stretch."""
+    time, in requests per second over the whole stretch. As many run as there were clients, and a quarter may wait."""
+    configure(server, {"max_running_requests": 16, "max_queued_requests": 4})
     closed = run(server, clients=16, seconds=14.0)
     capacity = closed.requests_per_second
     ttft, whole = (3.0 * (closed.percentile(kind, 0.5) or 0.0) / 1e3 for kind in ("ttft", "e2e"))
