@@ -35,9 +35,7 @@ class Running:
 
     async def set(self, limits: Mapping[str, Any], arguments: Sequence[str]) -> float:
         if arguments:
-            raise CannotError(
-                "arguments need a restart: give the model instead of the address, so that sweep can start it"
-            )
+            raise CannotError("arguments need a restart: give --model instead of --url, so that sweep serves it itself")
         return await self.server.configure(limits)
 
 
@@ -76,17 +74,20 @@ class Started:
                 self._process.wait()
         self._process = None
 
-    async def _start(self, arguments: tuple[str, ...]) -> None:
+    def _begin(self, arguments: tuple[str, ...]) -> subprocess.Popen[bytes]:
         with self._log.open("ab") as out:
-            self._process = subprocess.Popen(
+            return subprocess.Popen(
                 [*self._command, "--", *arguments],
                 env=self._environment,
                 stdout=out,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
+
+    async def _start(self, arguments: tuple[str, ...]) -> None:
+        self._process = process = await asyncio.to_thread(self._begin, arguments)
         until = time.monotonic() + self._seconds
-        while time.monotonic() < until and self._process.poll() is None:
+        while time.monotonic() < until and process.poll() is None:
             try:
                 await self.server.about()
             except (OSError, aiohttp.ClientError, LookupError):

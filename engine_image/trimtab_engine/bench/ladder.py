@@ -38,8 +38,8 @@ class Judgement:
 
 @dataclass(frozen=True, kw_only=True)
 class Rung:
-    """A step that was tried. `objective` is its figure; seconds are those until the change was in force, and until it was
-    taken back (None where it was kept)."""
+    """A step that was tried. `objective` is its figure; seconds are those until the change was in force, and until it
+    was taken back (None where it was kept)."""
 
     step: Step
     kept: bool
@@ -83,14 +83,14 @@ def _step(number: int, document: object) -> Step:
 def judge(
     before: Scenario, after: Scenario, *, objective: str, gain: float, loss: float, confidence: float
 ) -> Judgement:
-    """Kept where it is sure to gain at least `gain` (0.02: 2 %), nothing else is sure to lose more than `loss`, and no more
-    requests fail than before.
+    """Kept where it is sure to gain at least `gain` (0.02: 2 %), nothing else is sure to lose more than `loss`, and no
+    more requests fail than before.
 
     A step that changes nothing is taken back: what it does elsewhere is not known, and one change less is left.
     """
     compared = tuple(compare_scenarios(before, after, confidence=confidence))
     wanted = OBJECTIVES[objective]
-    (main,) = [one for one in compared if one.metric == wanted] or [None]
+    main = next((one for one in compared if one.metric == wanted), None)
     if after.error_rate > before.error_rate:
         return Judgement(kept=False, why=f"{after.error_rate:.1%} of the requests failed", compared=compared)
     if main is None or main.verdict is Verdict.UNKNOWN:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import csv
-import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from trimtab_engine.load.workload import Ask, text
+from trimtab_engine.load.workload import Ask, seeded, text
 
 COLUMNS = ("offset_seconds", "prompt_tokens", "output_tokens")
 
@@ -35,7 +34,7 @@ class Recorded:
 
     def asks(self) -> Iterator[Ask]:
         """The requests, in the order of their arrival."""
-        source = random.Random(self.seed)
+        source = seeded(self.seed)
         for number, arrival in enumerate(self.arrivals):
             prompt = text(source, arrival.prompt_tokens, self.characters_per_token)
             yield Ask(number=number, prompt=prompt, output_tokens=arrival.output_tokens)

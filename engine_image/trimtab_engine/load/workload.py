@@ -90,7 +90,7 @@ class Workload:
 
     def asks(self) -> Iterator[Ask]:
         """An endless, reproducible row of requests."""
-        source = random.Random(self.seed)
+        source = seeded(self.seed)
         wide = self.characters_per_token
         prefixes = [text(source, self.shared_prefix_tokens, wide) for _ in range(self.shared_prefixes)]
         number = 0
@@ -99,6 +99,11 @@ class Workload:
             prompt = prefix + text(source, self.prompt_tokens.draw(source), wide)
             yield Ask(number=number, prompt=prompt, output_tokens=self.output_tokens.draw(source))
             number += 1
+
+
+def seeded(seed: int) -> random.Random:
+    """What everything random of a run is drawn from."""
+    return random.Random(seed)
 
 
 def text(source: random.Random, tokens: int, characters_per_token: float) -> str:

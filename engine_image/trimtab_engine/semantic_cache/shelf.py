@@ -18,6 +18,7 @@ EXACT = 4096  # up to here a look at all of them takes less than a millisecond
 GROWTH = 8  # the lists are made anew when there are so many times more vectors
 PROBES = 8
 TRAINED_ON = 50  # vectors for each centre; FAISS asks for 39
+_HASHTABLE = 2  # faiss::DirectMap::Hashtable: lists can then forget a vector by its number
 ROUNDS = 6  # of k-means; more bring nothing that a look-up would notice
 
 
@@ -84,6 +85,6 @@ class Shelf:
         lists.nprobe = PROBES
         sample = np.random.default_rng(0).permutation(count)[: TRAINED_ON * centres]
         lists.train(self._rows[sample])
-        lists.set_direct_map_type(faiss.DirectMap.Hashtable)
+        lists.set_direct_map_type(_HASHTABLE)
         lists.add_with_ids(self._rows[:count], self._numbers[:count])
         self._lists, self._next = lists, GROWTH * count

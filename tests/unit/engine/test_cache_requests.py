@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -90,7 +89,7 @@ class House:
 
 
 @pytest.fixture
-def house(tmp_path: Path, model: Path) -> Iterator[House]:
+def house(tmp_path: Path, model: Path) -> House:
     return House(tmp_path, model)
 
 
