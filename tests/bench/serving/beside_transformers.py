@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterator
 
 from tests.bench.serving.rows import Row, at_least
-from tests.bench.serving.servers import pytorch, transformers
+from tests.bench.serving.servers import pytorch, served, transformers
 from tests.bench.serving.traffic import in_turns, ratio, run
 
 ROUNDS = 3
@@ -14,7 +14,7 @@ Tell = Callable[[str], None]
 
 
 def rows(tell: Tell) -> Iterator[Row]:
-    with pytorch() as mine:
+    with served(pytorch()) as mine:
         run(mine, seconds=5.0, settle=0.0)
         together, alone = [], []
         for number in range(ROUNDS):
@@ -24,7 +24,7 @@ def rows(tell: Tell) -> Iterator[Row]:
             tell(f"PyTorch, 16 clients and one, round {number + 1}: {shown} tok/s")
         value, detail = ratio(together, alone, lambda one: one.tokens_per_second)
         yield at_least("PyTorch engine over one request at a time: throughput", value, 2.5, detail=f"tok/s {detail}")
-        with transformers() as theirs:
+        with served(transformers()) as theirs:
             name = json.loads(theirs.get("/v1/models"))["data"][0]["id"]
             tell(f"transformers serve has {name}")
             load = {"clients": 16, "seconds": 14.0, "exact": False}

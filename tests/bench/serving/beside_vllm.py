@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 from tests.bench.serving import killed
 from tests.bench.serving.rows import Row, at_least, at_most, told
-from tests.bench.serving.servers import CAPACITY, FLAGS, ours, plain, token_file
+from tests.bench.serving.servers import CAPACITY, FLAGS, ours, plain, served, token_file
 from tests.bench.serving.traffic import configure, in_turns, ratio, run
 from tests.testkit.client import MODEL_NAME
 from tests.vllm.server import VllmServer
@@ -29,8 +29,8 @@ Tell = Callable[[str], None]
 
 def rows(tell: Tell) -> Iterator[Row]:
     """Both servers run all the time, and one of them has load; ours goes on alone, until its engine is killed."""
-    with ours() as mine:
-        with plain() as theirs:
+    with served(ours()) as mine:
+        with served(plain()) as theirs:
             for server in (theirs, mine):
                 run(server, seconds=4.0, settle=0.0)
             yield from _beside(mine, theirs, tell)
@@ -72,7 +72,7 @@ def _driven(mine: VllmServer, theirs: VllmServer, tell: Tell) -> Iterator[Row]:
     else:
         theirs.stop()
         flags = (*FLAGS, "--max-num-seqs", str(best))
-        with plain("best-static", flags) as server:
+        with served(plain("best-static", flags)) as server:
             over, under = in_turns(mine, server, LIVE_ROUNDS, tell, clients=CLIENTS)
     value, words = ratio(over, under, lambda one: one.tokens_per_second)
     yield at_least(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from tests.testkit.client import MODEL_NAME
@@ -11,6 +13,7 @@ from tests.vllm.server import ROOT, VllmServer, trimtab_command
 
 TOKEN = "a-token-for-the-bench"
 CAPACITY = 32
+START_SECONDS = 900.0
 FLAGS = ("--enforce-eager", "--max-num-seqs", str(CAPACITY), "--max-num-batched-tokens", "1024")
 LOGS = ROOT / "build" / "bench" / "serving"
 
@@ -21,6 +24,17 @@ def token_file() -> Path:
     path = LOGS / "token"
     path.write_text(TOKEN)
     return path
+
+
+@contextmanager
+def served(server: VllmServer) -> Iterator[VllmServer]:
+    """Starts it and ends it; on a busy machine a start takes minutes."""
+    server.start()
+    try:
+        server.wait_until_ready(START_SECONDS)
+        yield server
+    finally:
+        server.stop()
 
 
 def plain(name: str = "plain", flags: Sequence[str] = FLAGS) -> VllmServer:
@@ -41,7 +55,15 @@ def pytorch(name: str = "pytorch", **fields: str) -> VllmServer:
 
 def transformers(name: str = "transformers") -> VllmServer:
     """The server that comes with transformers, with its continuous batching, as many tokens in a step as ours."""
-    return VllmServer(log=LOGS / f"{name}.log", start=_transformers_command)
+    return VllmServer(log=LOGS / f"{name}.log", env={"PYTHONPATH": str(_accelerate())}, start=_transformers_command)
+
+
+def _accelerate() -> Path:
+    """What the server of transformers needs and vLLM does not, in a folder of its own."""
+    folder, lock = LOGS / "packages", Path(__file__).with_name("requirements.lock")
+    install = ["uv", "pip", "install", "--quiet", "--no-deps", "--require-hashes", "--target", str(folder)]
+    subprocess.run([*install, "--python", str(venv.python()), "-r", str(lock)], check=True)
+    return folder
 
 
 def _environment(fields: dict[str, str]) -> dict[str, str]:
