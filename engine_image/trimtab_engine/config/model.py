@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 # Flags of `vllm serve` that fields of this configuration set.
 RESERVED = {
@@ -129,11 +129,11 @@ class LimitsConfig(_Part):
 class SemanticCacheConfig(_Part):
     """Answers to questions that were asked before in other words."""
 
-    enabled: bool = Field(default=False, description="whether such questions are answered from the cache")
     embedding_model: Path | None = Field(
         default=None,
         description="folder of a sentence-embedding model (model.onnx, tokenizer.json); needed where it is enabled",
     )
+    enabled: bool = Field(default=False, description="whether such questions are answered from the cache")
     threshold: float = Field(
         default=0.95, ge=0.5, le=1, description="cosine of two questions from which on they are taken for the same"
     )
@@ -165,11 +165,12 @@ class SemanticCacheConfig(_Part):
     )
     redis_seconds: float = Field(default=0.1, gt=0, le=10, description="how long Redis may take to answer")
 
-    @model_validator(mode="after")
-    def _has_a_model(self) -> Self:
-        if self.enabled and self.embedding_model is None:
+    @field_validator("enabled")
+    @classmethod
+    def _has_a_model(cls, enabled: bool, before: ValidationInfo) -> bool:
+        if enabled and before.data.get("embedding_model") is None:
             raise ValueError("embedding_model is needed where it is enabled")
-        return self
+        return enabled
 
 
 class Config(_Part):

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
+from trimtab_engine.bench.ladder import read_steps
 from trimtab_engine.config.load import ConfigError, fields, load, variable
 from trimtab_engine.config.model import RESERVED, Config
 from trimtab_engine.engines.vllm.command import command
@@ -164,7 +165,8 @@ def test_any_value_of_any_field_is_taken_or_refused_with_the_field(values: dict[
     else:
         named = {line.partition(":")[0] for line in outcome}
         assert named
-        assert all(any(name.startswith(way) for way in values) for name in named)
+        # Two fields that do not fit together are told by the part that they are in.
+        assert all(any(name.startswith(way) or way.startswith(f"{name}.") for way in values) for name in named)
 
 
 def examples() -> list[dict[str, Any]]:
@@ -174,8 +176,10 @@ def examples() -> list[dict[str, Any]]:
 
 
 def test_the_examples_of_the_documentation_are_valid() -> None:
-    configuration, settings_file, pod = examples()
+    configuration, settings_file, cache, steps, pod = examples()
     assert load(yaml.safe_dump(configuration), {}, {}).limits.max_running_requests == 64
+    assert load(yaml.safe_dump(cache), {}, {"model": "m"}).semantic_cache.threshold == 0.95
+    assert [step.live for step in read_steps(yaml.safe_dump(steps))] == [True, True, False]
     capacity = Capacity(running_requests=256, tokens_per_step=2048, longest_context=2048)
     base = Limits(max_running_requests=256, max_tokens_per_step=2048)
     assert not isinstance(read_limits(settings_file, base=base, capacity=capacity), Refused)
