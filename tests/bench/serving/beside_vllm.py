@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from tests.bench.serving import killed
 from tests.bench.serving.rows import Row, at_least, at_most, told
 from tests.bench.serving.servers import CAPACITY, FLAGS, ours, plain, served, token_file
-from tests.bench.serving.traffic import configure, in_turns, ratio, run
+from tests.bench.serving.traffic import configure, generated, in_turns, ratio, run
 from tests.testkit.client import MODEL_NAME
 from tests.vllm.server import VllmServer
 from trimtab_engine.bench.measure import Plan, scenario
@@ -42,12 +42,14 @@ def rows(tell: Tell) -> Iterator[Row]:
 def _beside(mine: VllmServer, theirs: VllmServer, tell: Tell) -> Iterator[Row]:
     tell("our server and vllm serve, 16 clients")
     over, under = in_turns(mine, theirs, ROUNDS, tell)
-    value, detail = ratio(over, under, lambda one: one.tokens_per_second)
+    value, detail = ratio(over, under, lambda one: one.scenario.tokens_per_second)
     yield at_least("our server over vllm serve: throughput", value, 0.98, detail=f"tok/s {detail}")
-    value, detail = ratio(over, under, lambda one: one.percentile("ttft", 0.95))
+    value, detail = ratio(over, under, lambda one: one.scenario.percentile("ttft", 0.95))
     yield at_most("our server over vllm serve: TTFT p95", value, 1.03, detail=f"ms {detail}")
-    value, detail = ratio(over, under, lambda one: one.percentile("tpot", 0.95))
+    value, detail = ratio(over, under, lambda one: one.scenario.percentile("tpot", 0.95))
     yield told("our server over vllm serve: time per token p95", value, detail=f"ms {detail}")
+    value, detail = ratio(over, under, lambda one: one.tokens_per_cpu_second)
+    yield told("our server over vllm serve: tokens per CPU second", value, detail=detail)
 
 
 def _driven(mine: VllmServer, theirs: VllmServer, tell: Tell) -> Iterator[Row]:
@@ -74,7 +76,7 @@ def _driven(mine: VllmServer, theirs: VllmServer, tell: Tell) -> Iterator[Row]:
         flags = (*FLAGS, "--max-num-seqs", str(best))
         with served(plain("best-static", flags)) as server:
             over, under = in_turns(mine, server, LIVE_ROUNDS, tell, clients=CLIENTS)
-    value, words = ratio(over, under, lambda one: one.tokens_per_second)
+    value, words = ratio(over, under, lambda one: one.scenario.tokens_per_second)
     yield at_least(
         "live limits from a bad start over the best static: throughput", value, 0.97, detail=f"tok/s {words}"
     )
@@ -104,16 +106,10 @@ async def _drive(server: VllmServer, tell: Tell) -> tuple[Scenario, float, int]:
 async def _speed(server: VllmServer) -> float:
     """Tokens per second over some seconds, from the server's own counter."""
 
-    def tokens() -> float:
-        lines = [
-            line for line in server.get("/metrics").splitlines() if line.startswith("vllm:generation_tokens_total")
-        ]
-        return sum(float(line.rpartition(" ")[2]) for line in lines)
-
     await asyncio.sleep(1.0)
-    began, before = time.monotonic(), await asyncio.to_thread(tokens)
+    began, before = time.monotonic(), await asyncio.to_thread(generated, server)
     await asyncio.sleep(STEP_SECONDS)
-    return (await asyncio.to_thread(tokens) - before) / (time.monotonic() - began)
+    return (await asyncio.to_thread(generated, server) - before) / (time.monotonic() - began)
 
 
 def _overload(server: VllmServer, tell: Tell) -> Iterator[Row]:
