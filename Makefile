@@ -7,7 +7,7 @@ export CLUSTER
 BENCH := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 .venv-bench/bin/python -m tests.bench
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-kills test test-unit test-cluster test-e2e test-vllm test-vllm-long test-faults test-teardown test-all bench-planner bench-real bench-judge lint type fmt crds docs golden cluster-up cluster-down clean
+.PHONY: help setup demo demo-kills test test-unit test-cluster test-e2e test-vllm test-vllm-long test-faults test-teardown test-all bench-planner bench-real bench-judge bench-engine lint type fmt crds docs golden cluster-up cluster-down clean
 
 help: ## Show this list.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -79,6 +79,9 @@ fmt: ## Format the code.
 
 bench-judge: ## Error rates of the judge on simulated recordings (build/bench/judge.json), 15 to 20 minutes.
 	PYTHONPATH=operator:. $(PYTHON) -m tests.bench.judge
+
+bench-engine: setup ## Our server beside plain vLLM and others on this machine (build/bench/engine.json), 15 to 20 minutes.
+	nice -n 19 $(PYTHON) -m tests.bench.serving
 
 crds: ## Generate the CRDs from the API models.
 	PYTHONPATH=operator $(PYTHON) -m trimtab.api.crds --write

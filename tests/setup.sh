@@ -17,7 +17,7 @@ has() { command -v "$1" >/dev/null 2>&1; }
 # Program:package. Any Go will do that can download a newer one as a module (Debian 12 has 1.19).
 needed=(
   etcd:etcd-server containerd:containerd runc:runc prometheus:prometheus buildah:buildah mmdebstrap:mmdebstrap
-  iptables:iptables ip:iproute2 unshare:util-linux go:golang-go python3:python3 gcc:gcc
+  redis-server:redis-server iptables:iptables ip:iproute2 unshare:util-linux go:golang-go python3:python3 gcc:gcc
 )
 
 missing_packages() {
@@ -66,7 +66,7 @@ install_packages() {
     fail "apt-get could not install them; the whole output is in $log"
   fi
   allow_services
-  for package in etcd containerd prometheus; do
+  for package in etcd containerd prometheus redis-server; do
     if [[ " ${missing[*]} " == *" $package"* ]] && has systemctl; then
       systemctl disable "$package" >/dev/null 2>&1 || true # nothing to disable where systemd does not run
     fi

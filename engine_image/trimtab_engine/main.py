@@ -15,8 +15,16 @@ def serve(arguments: Sequence[str]) -> int:
     return program.main(arguments)
 
 
+def bench(arguments: Sequence[str]) -> int:
+    """As above: only the bench needs its libraries."""
+    from trimtab_engine.bench import program
+
+    return program.main(arguments)
+
+
 VERBS: dict[str, tuple[Callable[[Sequence[str]], int], str]] = {
     "serve": (serve, "serve a model, with limits that change while it serves"),
+    "bench": (bench, "measure a server, compare results, try optimizations one by one"),
     "probe": (probe.main, "end with 0 when the engine completes one token (startupProbe)"),
     "drain": (drain.main, "wait until the engine has answered its requests (preStop)"),
 }

@@ -3,6 +3,7 @@
 import sys
 from pathlib import Path
 
-_OPERATOR = str(Path(__file__).resolve().parents[2] / "operator")
-if _OPERATOR not in sys.path:
-    sys.path.insert(0, _OPERATOR)
+for _part in ("operator", "engine_image"):
+    _folder = str(Path(__file__).resolve().parents[2] / _part)
+    if _folder not in sys.path:
+        sys.path.insert(0, _folder)

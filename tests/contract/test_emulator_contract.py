@@ -24,13 +24,13 @@ from tests.contract.test_emulator_metrics import families
 from tests.models.make_llama import cached
 from tests.testkit.emulator.config import ConfigRefusedError
 from tests.testkit.emulator.flags import parse
-from tests.testkit.loadgen.client import Target
-from tests.testkit.loadgen.ledger import Ledger
-from tests.testkit.loadgen.runner import Runner, Traffic
-from tests.testkit.loadgen.workload import Lengths, Workload
 from tests.testkit.running import EmulatorServer
 from tests.vllm import venv
 from tests.vllm.server import VllmServer, environment
+from trimtab_engine.load.client import Target
+from trimtab_engine.load.ledger import Ledger
+from trimtab_engine.load.runner import Runner, Traffic
+from trimtab_engine.load.workload import Lengths, Workload
 
 pytestmark = [pytest.mark.vllm, pytest.mark.emulator, pytest.mark.slow]
 

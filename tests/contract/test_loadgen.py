@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import random
 import signal
 import statistics
@@ -22,14 +23,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.testkit.client import free_port
-from tests.testkit.loadgen.client import Target
 from tests.testkit.loadgen.control import Page, application, snapshot
-from tests.testkit.loadgen.ledger import Histogram, Ledger
-from tests.testkit.loadgen.runner import Runner, Traffic
-from tests.testkit.loadgen.safety import ForbiddenTargetError, PrivateResolver, allowed, check_url
-from tests.testkit.loadgen.workload import Lengths, Workload, gaps
 from tests.testkit.running import ROOT, EmulatorServer, emulator_here
+from trimtab_engine.load.client import Target
+from trimtab_engine.load.ledger import Histogram, Ledger
+from trimtab_engine.load.runner import Runner, Traffic
+from trimtab_engine.load.safety import ForbiddenTargetError, PrivateResolver, allowed, check_url
+from trimtab_engine.load.workload import Lengths, Workload, gaps
 
+ENVIRONMENT = {**os.environ, "PYTHONPATH": "engine_image"}
 WORK = Workload(prompt_tokens=Lengths.parse("uniform:5-20"), output_tokens=Lengths.parse("uniform:2-9"), seed=3)
 
 
@@ -180,7 +182,7 @@ async def test_a_name_is_refused_when_it_resolves_to_the_outside(monkeypatch: py
 
 def test_a_forbidden_target_ends_with_2_before_anything_is_sent() -> None:
     command = [sys.executable, "-m", "tests.testkit.loadgen", "--url", "http://8.8.8.8/v1"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "refused" in done.stderr
 
@@ -456,7 +458,7 @@ async def test_the_prometheus_page_agrees_with_the_ledger() -> None:
 def test_sigterm_stops_issuing_drains_and_prints_the_summary(tmp_path: Path) -> None:
     with EmulatorServer("--max-num-seqs", "4", log=tmp_path / "log") as engine:
         command = [sys.executable, "-m", "tests.testkit.loadgen", "--url", f"{engine.url}/v1", "--concurrency", "6"]
-        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+        process = subprocess.Popen(command, cwd=ROOT, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True)
         assert process.stdout is not None
         listening = json.loads(process.stdout.readline())
         assert listening["event"] == "listening"

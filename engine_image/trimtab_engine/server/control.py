@@ -10,7 +10,7 @@ from typing import Any
 
 from trimtab_engine.config.model import Config
 from trimtab_engine.limits.classes import Classes, Rule
-from trimtab_engine.limits.limits import Capacity, Limits
+from trimtab_engine.limits.limits import Capacity, Limits, within
 from trimtab_engine.limits.parse import Refused, read_text
 from trimtab_engine.limits.settings import Settings, fitting, read_settings
 from trimtab_engine.server.metrics import Metrics
@@ -100,7 +100,7 @@ class Control:
         def decide(current: Wanted | None) -> Wanted | None:
             if current is None or current.revision != revision:
                 return None
-            return self._next(current, bounded, "tuner")
+            return self._next(current, replace(current.settings, limits=bounded, id=0), "tuner")
 
         new = self._file.change(decide)
         if new is not None:

@@ -93,9 +93,8 @@ def _shown(gate: Gate, name: str) -> dict[str, Any] | str:
 async def _tell(gate: Gate, name: str, scope: Scope, send: Send) -> None:
     """Open as /metrics is; where vLLM asks for an API key under /v1, this asks for it or for our token, too."""
     given = header(scope, "authorization")
-    keys = _api_keys(scope)
     door, _ = may_change(gate.config.server.token_file, given)
-    if keys and door is not Door.OPEN and not any(matches(given, key) for key in keys):
+    if door is not Door.OPEN and not may_ask(scope):
         await answer(send, 401, error_body(401, "The API key is missing or wrong.", kind="unauthorized"))
         return
     shown = _shown(gate, name)
@@ -153,6 +152,12 @@ async def _document(receive: Receive) -> object | Refused:
 
 def _bad(message: str) -> Refused:
     return Refused(problems=(Problem(field="document", message=message),))
+
+
+def may_ask(scope: Scope) -> bool:
+    """Whether the caller has an API key of vLLM's, where it asks for one."""
+    keys, given = _api_keys(scope), header(scope, "authorization")
+    return not keys or any(matches(given, key) for key in keys)
 
 
 def _api_keys(scope: Scope) -> list[str]:

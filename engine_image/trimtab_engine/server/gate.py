@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import logging
 import time
+from functools import partial
 from pathlib import Path
 
 from trimtab_engine.admission.decide import Load, admit
@@ -22,7 +23,9 @@ from trimtab_engine.config.model import Config
 from trimtab_engine.engines.chain import Chain, chain_from_json
 from trimtab_engine.engines.facts import EngineFacts
 from trimtab_engine.engines.vllm.live import facts_of
+from trimtab_engine.semantic_cache.build import build
 from trimtab_engine.server import endpoints
+from trimtab_engine.server.cached import Cached
 from trimtab_engine.server.control import Control
 from trimtab_engine.server.health import Facts, degradations
 from trimtab_engine.server.keeper import TICK_SECONDS, Keeper, State
@@ -75,7 +78,7 @@ class Gate:
         else:
             path = str(scope["path"]).removeprefix(str(scope.get("root_path") or ""))
             if path in COMPUTING and scope["method"] == "POST":
-                await self._compute(path, scope, receive, send)
+                await self._answer(path, scope, receive, send)
             elif path == "/health" and scope["method"] == "GET":
                 await self._health(scope, receive, send)
             elif path.startswith(PREFIX):
@@ -92,12 +95,26 @@ class Gate:
         self.chain = chain_from_json(read_json(folder / CHAIN)) or Chain(engine=engine.name)
         self.metrics = self._metrics or Metrics()
         self.metrics.chain(self.chain)
+        self.cached, self._cache_problem = self._make_cache()
         self.control = Control(
             config=config, folder=folder, capacity=engine.capacity, resting=engine.resting, metrics=self.metrics
         )
         self.keeper: Keeper = Keeper(
             config=config, control=self.control, metrics=self.metrics.requests, folder=folder, engine=engine.name
         )
+
+    def _make_cache(self) -> tuple[Cached | None, str]:
+        """The semantic cache where it is enabled, or why there is none; the server serves without it."""
+        asked = self.config.semantic_cache
+        if not asked.enabled:
+            return None, ""
+        try:
+            cache = build(asked)
+        except Exception as error:  # a library or a file is missing, or ONNX Runtime cannot read it
+            log.exception("The semantic cache cannot be made")
+            return None, f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        scope = f"{self.config.model} {self.config.served_model_name or ''}"
+        return Cached(cache, asked, scope=scope, metrics=self.metrics), ""
 
     async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:
         log_to_stderr()
@@ -111,14 +128,18 @@ class Gate:
             await receive()
             await send({"type": "lifespan.startup.failed", "message": f"{type(error).__name__}: {error}"})
             return
-        ticking = [asyncio.create_task(self._keep_ticking()), asyncio.create_task(self._keep_keeping())]
+        tasks = [asyncio.create_task(self._keep_ticking()), asyncio.create_task(self._keep_keeping())]
+        if self.cached is not None:
+            tasks.append(asyncio.create_task(self.cached.cache.keep_up()))
         try:
             await self.app(scope, receive, send)
         finally:
-            for task in ticking:
+            for task in tasks:
                 task.cancel()
                 with contextlib.suppress(asyncio.CancelledError):
                     await task
+            if self.cached is not None:
+                await self.cached.cache.close()
             await asyncio.to_thread(self.keeper.close)
 
     async def _keep_ticking(self) -> None:
@@ -153,6 +174,13 @@ class Gate:
             waiting=notice.waiting,
             seconds_per_completion=self._pace.seconds_per_completion(),
         )
+
+    async def _answer(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
+        """From the semantic cache where it has an answer; a caller whom the engine would turn away never gets one."""
+        if self.cached is not None and endpoints.may_ask(scope):
+            await self.cached.serve(path, scope, receive, send, partial(self._compute, path))
+        else:
+            await self._compute(path, scope, receive, send)
 
     async def _compute(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
         self._keep_pace()
@@ -223,6 +251,7 @@ class Gate:
             seconds_since_step=now - step if step else None,
             inside=self.inside,
             fallback=" ".join(passed.message for passed in self.chain.passed),
+            cache_problem=self._cache_problem or (self.cached.cache.problem if self.cached else ""),
         )
 
     async def _health(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -18,6 +18,7 @@ class Reason(StrEnum):
     REFUSING = "refusing_requests"
     STALLED = "engine_stalled"
     FALLBACK = "fallback_engine"
+    CACHE = "semantic_cache"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +31,7 @@ class Facts:
     seconds_since_step: float | None
     inside: int
     fallback: str = ""
+    cache_problem: str = ""
 
 
 def degradations(facts: Facts) -> dict[Reason, str]:
@@ -39,6 +41,8 @@ def degradations(facts: Facts) -> dict[Reason, str]:
         found[Reason.FALLBACK] = facts.fallback
     if facts.settings_problem:
         found[Reason.SETTINGS_REFUSED] = f"The settings file changes nothing: {facts.settings_problem}"
+    if facts.cache_problem:
+        found[Reason.CACHE] = f"The semantic cache does nothing: {facts.cache_problem}"
     if facts.seconds_since_refusal is not None and facts.seconds_since_refusal < REFUSED_WITHIN_SECONDS:
         found[Reason.REFUSING] = f"Requests were refused {facts.seconds_since_refusal:.0f} s ago."
     silence = facts.seconds_since_step

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 
 from trimtab_engine.admission.decide import Why
 from trimtab_engine.engines.chain import Chain
@@ -37,6 +37,16 @@ class Metrics:
         self._refused = counter("trimtab_engine_requests_refused", "Requests answered with 429.", "reason")
         self._timed_out = counter("trimtab_engine_requests_timed_out", "Requests that took longer than they may.")
         self.requests = RequestMetrics(registry)
+        self._cache = counter(
+            "trimtab_engine_semantic_cache_requests", "Requests that came to the semantic cache, by outcome.", "outcome"
+        )
+        self._look_up = Histogram(
+            "trimtab_engine_semantic_cache_look_up_seconds",
+            "Time of a look-up in the semantic cache.",
+            buckets=(0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25),
+            registry=registry,
+        )
+        self._kept = gauge("trimtab_engine_semantic_cache_entries", "Answers that the semantic cache has.")
         for why in Why:
             self._refused.labels(why.value)
         for reason in Reason:
@@ -70,3 +80,12 @@ class Metrics:
 
     def timed_out(self) -> None:
         self._timed_out.inc()
+
+    def looked_up(self, outcome: str, *, seconds: float | None = None) -> None:
+        """`seconds` where there was a look-up."""
+        self._cache.labels(outcome).inc()
+        if seconds is not None:
+            self._look_up.observe(seconds)
+
+    def cached(self, entries: int) -> None:
+        self._kept.set(entries)

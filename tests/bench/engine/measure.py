@@ -18,13 +18,13 @@ from pathlib import Path
 from tests.bench.engine.cases import Case, Load, Served, Suite
 from tests.models.make_llama import cache_root, write
 from tests.testkit.client import MODEL_NAME
-from tests.testkit.loadgen.client import Target
-from tests.testkit.loadgen.ledger import Ledger
-from tests.testkit.loadgen.runner import Runner, Traffic
-from tests.testkit.loadgen.workload import Lengths, Workload
 from tests.vllm import venv
 from tests.vllm.server import ROOT, VllmServer, environment
 from trimtab.catalogue.gpus import Processor
+from trimtab_engine.load.client import Target
+from trimtab_engine.load.ledger import Ledger
+from trimtab_engine.load.runner import Runner, Traffic
+from trimtab_engine.load.workload import Lengths, Workload
 
 _SETTLING = 4.0  # seconds of load before anything counts
 _SECONDS = 11.0

@@ -21,11 +21,11 @@ from typing import Any, Final
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.testkit.client import MODEL_NAME
-from tests.testkit.loadgen.client import Target
-from tests.testkit.loadgen.ledger import Ledger
-from tests.testkit.loadgen.runner import Runner, Traffic
-from tests.testkit.loadgen.workload import Lengths, Workload
 from tests.vllm.server import ROOT, VllmServer
+from trimtab_engine.load.client import Target
+from trimtab_engine.load.ledger import Ledger
+from trimtab_engine.load.runner import Runner, Traffic
+from trimtab_engine.load.workload import Lengths, Workload
 
 FOLDER: Final = ROOT / "tests/unit/judge/recordings"
 SCRAPE_SECONDS, SECONDS = 2.0, 150.0

@@ -13,12 +13,13 @@ from collections.abc import Sequence
 
 from aiohttp import web
 
-from .client import Target
+from trimtab_engine.load.client import Target
+from trimtab_engine.load.ledger import Ledger
+from trimtab_engine.load.runner import Runner, Traffic
+from trimtab_engine.load.safety import check_url
+from trimtab_engine.load.workload import Lengths, Workload
+
 from .control import Page, application, snapshot
-from .ledger import Ledger
-from .runner import Runner, Traffic
-from .safety import check_url
-from .workload import Lengths, Workload
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -63,7 +64,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 async def _first_model(url: str) -> str:
     """The id of the first model that the server lists."""
-    from .client import open_session
+    from trimtab_engine.load.client import open_session
 
     async with open_session(Target(url=url, model="", timeout=30.0)) as session, session.get(f"{url}/models") as got:
         got.raise_for_status()

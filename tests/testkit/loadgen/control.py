@@ -8,8 +8,8 @@ from typing import Any
 from aiohttp import web
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from .client import Result
-from .runner import Observer, Runner
+from trimtab_engine.load.client import Result
+from trimtab_engine.load.runner import Observer, Runner
 
 _BUCKETS = (
     *(0.001, 0.0025, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.04, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75),

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
+from trimtab_engine.bench.ladder import read_steps
 from trimtab_engine.config.load import ConfigError, fields, load, variable
 from trimtab_engine.config.model import RESERVED, Config
 from trimtab_engine.engines.vllm.command import command
@@ -176,10 +177,12 @@ def examples() -> list[dict[str, Any]]:
 
 
 def test_the_examples_of_the_documentation_are_valid() -> None:
-    configuration, settings_file, tracing, tuner, pod = examples()
+    configuration, settings_file, cache, tracing, tuner, steps, pod = examples()
     whole = load(yaml.safe_dump({**configuration, **tracing, **tuner}), {}, {})
     assert whole.tracing.endpoint is not None and whole.tuner.enabled
     assert load(yaml.safe_dump(configuration), {}, {}).limits.max_running_requests == 64
+    assert load(yaml.safe_dump(cache), {}, {"model": "m"}).semantic_cache.threshold == 0.95
+    assert [step.live for step in read_steps(yaml.safe_dump(steps))] == [True, True, False]
     capacity = Capacity(running_requests=256, tokens_per_step=2048, longest_context=2048)
     base = Limits(max_running_requests=256, max_tokens_per_step=2048)
     assert not isinstance(read_settings(settings_file, base=Settings(limits=base), capacity=capacity), Refused)

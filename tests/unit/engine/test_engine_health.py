@@ -31,9 +31,11 @@ def test_every_reason_is_told_with_its_sentence() -> None:
         seconds_since_step=60.0,
         inside=1,
         fallback="vllm ended by signal 9 while it served.",
+        cache_problem="the connection was refused",
     )
     found = degradations(facts)
     assert set(found) == set(Reason)
     assert found[Reason.SETTINGS_REFUSED] == "The settings file changes nothing: document: is empty"
     assert found[Reason.REFUSING] == "Requests were refused 3 s ago."
+    assert found[Reason.CACHE] == "The semantic cache does nothing: the connection was refused"
     assert found[Reason.FALLBACK] == "vllm ended by signal 9 while it served."

@@ -12,14 +12,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from .client import Result, Target, open_session, send
-from .ledger import Ledger
-from .workload import Ask, Workload, gaps
+from trimtab_engine.load.client import Result, Target, open_session, send
+from trimtab_engine.load.ledger import Ledger
+from trimtab_engine.load.workload import Ask, Asking, gaps
 
 
 @dataclass(frozen=True, kw_only=True)
 class Traffic:
-    """How much traffic: `concurrency` clients in a closed loop, or `rate` arrivals per second when it is not None."""
+    """How much traffic: `offsets` of recorded arrivals in seconds, else `rate` arrivals per second, else `batch`
+    requests at once and the next ones when all are answered, else `concurrency` clients in a closed loop."""
 
     concurrency: int = 1
     rate: float | None = None
@@ -29,6 +30,8 @@ class Traffic:
     max_requests: int = 100_000
     pause_after_failure: float = 0.2
     ramp_seconds: float = 0.0
+    batch: int | None = None
+    offsets: tuple[float, ...] | None = None
 
 
 class Observer:
@@ -47,7 +50,7 @@ class Runner:
     def __init__(
         self,
         target: Target,
-        workload: Workload,
+        workload: Asking,
         traffic: Traffic,
         ledger: Ledger,
         *,
@@ -71,6 +74,7 @@ class Runner:
         self._quiet = asyncio.Event()
         self._quiet.set()
         self._next_arrival: float | None = None
+        self._arrived = 0
 
     @property
     def may_send(self) -> bool:
@@ -102,8 +106,12 @@ class Runner:
         """Until a bound is reached or the state is `stopped`, and then until nothing is in flight."""
         try:
             while self.state != "stopped" and not self.exhausted:
-                if self.traffic.rate is not None:
+                if self.traffic.offsets is not None:
+                    await self._recorded_step(self.traffic.offsets)
+                elif self.traffic.rate is not None:
                     await self._open_loop_step()
+                elif self.traffic.batch is not None:
+                    await self._batch_step(self.traffic.batch)
                 else:
                     await self._closed_loop_step()
             self.set_state("stopped")
@@ -137,10 +145,33 @@ class Runner:
             await self._pause(self._next_arrival - now)
             return
         self._next_arrival += gaps(rate, self.traffic.burstiness, self._arrivals)
+        self._arrive(now)
+
+    def _arrive(self, now: float) -> None:
+        ask = next(self._asks)  # one that is not sent takes its recorded lengths with it
         if self.ledger.in_flight >= self.traffic.most_in_flight:
             self.ledger.skipped(now)
         else:
-            self._start(next(self._asks), pause=0.0)
+            self._start(ask, pause=0.0)
+
+    async def _recorded_step(self, offsets: tuple[float, ...]) -> None:
+        """Waits for the next recorded arrival; after the last one the run is over."""
+        if self._arrived >= len(offsets):
+            self.set_state("stopped")
+            return
+        now, due = self.clock(), self.began + offsets[self._arrived]
+        if now < due:
+            await self._pause(due - now)
+            return
+        self._arrived += 1
+        self._arrive(now)
+
+    async def _batch_step(self, size: int) -> None:
+        """As many at once as a batch has, when the one before has been answered."""
+        if not self._requests:
+            for _ in range(min(size, self.traffic.max_requests - self.ledger.total.sent)):
+                self._start(next(self._asks), pause=0.0)
+        await self._pause(0.5)
 
     async def _closed_loop_step(self) -> None:
         while self.may_send and len(self._requests) < self._wanted_clients():

@@ -6,6 +6,7 @@ import random
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 _LETTERS = "abcdefghijklmnopqrstuvwxyz     ,.ETAOIN"
 
@@ -66,6 +67,16 @@ class Ask:
     output_tokens: int
 
 
+class Asking(Protocol):
+    """What gives the requests of a run, and the seed of all that is random in it."""
+
+    @property
+    def seed(self) -> int: ...
+
+    def asks(self) -> Iterator[Ask]:
+        """The requests, in order."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Workload:
     """The kind of requests. With `shared_prefixes` > 0 each prompt begins with one of that many long texts."""
@@ -79,17 +90,25 @@ class Workload:
 
     def asks(self) -> Iterator[Ask]:
         """An endless, reproducible row of requests."""
-        source = random.Random(self.seed)
-        prefixes = [self._text(source, self.shared_prefix_tokens) for _ in range(self.shared_prefixes)]
+        source = seeded(self.seed)
+        wide = self.characters_per_token
+        prefixes = [text(source, self.shared_prefix_tokens, wide) for _ in range(self.shared_prefixes)]
         number = 0
         while True:
             prefix = source.choice(prefixes) if prefixes else ""
-            prompt = prefix + self._text(source, self.prompt_tokens.draw(source))
+            prompt = prefix + text(source, self.prompt_tokens.draw(source), wide)
             yield Ask(number=number, prompt=prompt, output_tokens=self.output_tokens.draw(source))
             number += 1
 
-    def _text(self, source: random.Random, tokens: int) -> str:
-        return "".join(source.choices(_LETTERS, k=max(1, round(tokens * self.characters_per_token))))
+
+def seeded(seed: int) -> random.Random:
+    """What everything random of a run is drawn from."""
+    return random.Random(seed)
+
+
+def text(source: random.Random, tokens: int, characters_per_token: float) -> str:
+    """A text of about that many tokens."""
+    return "".join(source.choices(_LETTERS, k=max(1, round(tokens * characters_per_token))))
 
 
 def gaps(rate: float, burstiness: float, source: random.Random) -> float:

@@ -12,8 +12,8 @@ from typing import Any
 
 import aiohttp
 
-from .safety import ForbiddenTargetError, PrivateResolver
-from .workload import Ask
+from trimtab_engine.load.safety import ForbiddenTargetError, PrivateResolver
+from trimtab_engine.load.workload import Ask
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,15 +30,18 @@ class Target:
     keep_alive: bool = False
     pod_header: str = "x-pod-name"
     api_key: str | None = None
+    stream: bool = True
+    keep_text: bool = False
 
     def body(self, ask: Ask) -> dict[str, Any]:
         """The JSON of one request."""
         body: dict[str, Any] = {
             "model": self.model,
             "max_tokens": ask.output_tokens,
-            "stream": True,
-            "stream_options": {"include_usage": True, "continuous_usage_stats": True},
         }
+        if self.stream:
+            body["stream"] = True
+            body["stream_options"] = {"include_usage": True, "continuous_usage_stats": True}
         if self.chat:
             body["messages"] = [{"role": "user", "content": ask.prompt}]
         else:
@@ -61,6 +64,8 @@ class Result:
     prompt_tokens: int = 0
     output_tokens: int = 0
     seconds: float = 0.0
+    ttft: float | None = None
+    text: str = ""
 
 
 # Called for every event with text: tokens, seconds since the one before, seconds since the request left (first only).
@@ -101,7 +106,10 @@ async def send(session: aiohttp.ClientSession, target: Target, ask: Ask, on_toke
             if response.status != 200:
                 detail = (await response.content.read(500)).decode(errors="replace")
                 raise BrokenStreamError(f"http_{response.status}", detail)
-            await _read(response, result, on_tokens, began)
+            if target.stream:
+                await _read(response, result, on_tokens, began)
+            else:
+                await _read_whole(response, result, on_tokens)
         if target.ignore_eos and result.output_tokens < ask.output_tokens:
             raise BrokenStreamError("too_few_tokens", f"{result.output_tokens} of {ask.output_tokens}")
     except BrokenStreamError as broken:
@@ -112,7 +120,15 @@ async def send(session: aiohttp.ClientSession, target: Target, ask: Ask, on_toke
     except asyncio.CancelledError:
         result.reason = "abandoned"
     result.seconds = time.perf_counter() - began
+    if not target.keep_text:
+        result.text = ""
     return result
+
+
+async def _read_whole(response: aiohttp.ClientResponse, result: Result, on_tokens: OnTokens) -> None:
+    """Reads an answer that comes at once."""
+    _take(await response.content.read(), result)
+    on_tokens(result.output_tokens, None, None)
 
 
 async def _read(response: aiohttp.ClientResponse, result: Result, on_tokens: OnTokens, began: float) -> None:
@@ -142,7 +158,11 @@ async def _read(response: aiohttp.ClientResponse, result: Result, on_tokens: OnT
                 continue
             fresh = max(1, result.output_tokens - counted)
             counted += fresh
-            on_tokens(fresh, None if last is None else now - last, now - began if last is None else None)
+            if last is None:
+                result.ttft = now - began
+                on_tokens(fresh, None, result.ttft)
+            else:
+                on_tokens(fresh, now - last, None)
             last = now
 
 
@@ -157,8 +177,15 @@ def _take(event: bytes, result: Result) -> bool:
     if usage := data.get("usage"):
         result.prompt_tokens = usage.get("prompt_tokens") or 0
         result.output_tokens = usage.get("completion_tokens") or 0
-    choices = data.get("choices") or []
-    return any(choice.get("text") or (choice.get("delta") or {}).get("content") for choice in choices)
+    texts = [_text_of(choice) for choice in data.get("choices") or []]
+    result.text += "".join(texts)
+    return any(texts)
+
+
+def _text_of(choice: dict[str, Any]) -> str:
+    """The text of a choice of any of the API's answers."""
+    inner = choice.get("delta") or choice.get("message") or {}
+    return str(choice.get("text") or inner.get("content") or "")
 
 
 def _reason(error: Exception, *, streaming: bool) -> str:

@@ -1,0 +1,1 @@
+"""`make bench-engine`: our server beside others on one machine, each row as a ratio measured in turns."""

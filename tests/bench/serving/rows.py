@@ -1,0 +1,40 @@
+"""A row of the table: what was measured, and the bar that it should hold."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """`bar` is such as `>= 0.98`, empty where there is none; `ok` is None then. `detail` says what it is made of."""
+
+    name: str
+    value: float
+    unit: str
+    bar: str
+    ok: bool | None
+    detail: str = ""
+
+
+def at_least(name: str, value: float, bar: float, *, unit: str = "", detail: str = "") -> Row:
+    return Row(name=name, value=round(value, 4), unit=unit, bar=f">= {bar:g}", ok=value >= bar, detail=detail)
+
+
+def at_most(name: str, value: float, bar: float, *, unit: str = "", detail: str = "") -> Row:
+    return Row(name=name, value=round(value, 4), unit=unit, bar=f"<= {bar:g}", ok=value <= bar, detail=detail)
+
+
+def told(name: str, value: float, *, unit: str = "", detail: str = "") -> Row:
+    return Row(name=name, value=round(value, 4), unit=unit, bar="", ok=None, detail=detail)
+
+
+def markdown(rows: Sequence[Row]) -> str:
+    met = {None: "", True: "held", False: "missed"}
+    lines = ["| what | value | bar | | |", "|---|---|---|---|---|"]
+    lines += [
+        f"| {row.name} | {row.value:.4g} {row.unit} | {row.bar} | {met[row.ok]} | {row.detail} |".replace("  ", " ")
+        for row in rows
+    ]
+    return "\n".join(lines)

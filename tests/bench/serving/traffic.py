@@ -1,0 +1,121 @@
+"""The load of the benchmark, and measurements in turns."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import os
+import statistics
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.testkit.client import MODEL_NAME
+from tests.vllm.server import VllmServer
+from trimtab_engine.bench.measure import Plan, scenario
+from trimtab_engine.bench.result import Scenario
+from trimtab_engine.bench.server import Server
+from trimtab_engine.load.client import Target
+from trimtab_engine.load.runner import Traffic
+from trimtab_engine.load.workload import Lengths, Workload
+
+PROMPT, OUTPUT = "uniform:48-80", "uniform:24-40"
+_seeds = itertools.count(1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """A stretch of load, and the tokens that the server generated in it for each second on a core."""
+
+    scenario: Scenario
+    tokens_per_cpu_second: float
+
+
+def run(
+    server: VllmServer,
+    *,
+    clients: int = 16,
+    seconds: float = 12.0,
+    settle: float = 3.0,
+    rate: float | None = None,
+    stream: bool = True,
+    chat: bool = False,
+    output: str = OUTPUT,
+    model: str = MODEL_NAME,
+    exact: bool = True,
+) -> Scenario:
+    """One stretch of load; other prompts each time, so that none is found in a prefix cache.
+
+    `exact` asks for answers of exactly the wanted length, which needs a server that knows `ignore_eos`.
+    """
+    target = Target(
+        url=f"{server.url}/v1", model=model, chat=chat, temperature=0.0, keep_alive=True, timeout=120, ignore_eos=exact
+    )
+    work = Workload(prompt_tokens=Lengths.parse(PROMPT), output_tokens=Lengths.parse(output), seed=next(_seeds))
+    traffic = Traffic(concurrency=clients, rate=rate, max_seconds=seconds, pause_after_failure=0.5)
+    plan = Plan(name="load", traffic=traffic, asking=work, stream=stream, settle_seconds=settle)
+    return asyncio.run(scenario(Server(server.url), target, plan))
+
+
+def cpu_seconds(server: VllmServer) -> float:
+    """Time on a core of a server's process and of all that it started, so far.
+
+    On a busy machine requests wait for others' work; what the server itself has to do for a token hardly changes.
+    """
+    parents, seconds = {}, {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):
+                # After the name, which may hold blanks: state, parent, ...; 11 and 12 are ticks (proc_pid_stat(5)).
+                fields = (entry / "stat").read_text().rpartition(")")[2].split()
+                parents[int(entry.name)] = int(fields[1])
+                seconds[int(entry.name)] = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    family = {server.process.pid}
+    while more := {pid for pid, parent in parents.items() if parent in family} - family:
+        family |= more
+    return sum(seconds.get(pid, 0.0) for pid in family)
+
+
+def generated(server: VllmServer) -> float:
+    """Tokens that a vLLM has generated so far."""
+    lines = [line for line in server.get("/metrics").splitlines() if line.startswith("vllm:generation_tokens_total")]
+    return sum(float(line.rpartition(" ")[2]) for line in lines)
+
+
+def in_turns(
+    first: VllmServer, second: VllmServer, rounds: int, tell: Callable[[str], None], **load: Any
+) -> tuple[list[Measured], list[Measured]]:
+    """The same load on both, in turns; who begins changes from round to round."""
+    found: tuple[list[Measured], list[Measured]] = ([], [])
+    for number in range(rounds):
+        for which in (0, 1) if number % 2 == 0 else (1, 0):
+            server = (first, second)[which]
+            cpu, tokens = cpu_seconds(server), generated(server)
+            one = run(server, **load)
+            if one.failures():
+                raise RuntimeError(f"requests failed: {one.failures()}")
+            worked = (generated(server) - tokens) / (cpu_seconds(server) - cpu)
+            found[which].append(Measured(scenario=one, tokens_per_cpu_second=worked))
+        speeds = [side[-1].scenario.tokens_per_second for side in found]
+        work = [side[-1].tokens_per_cpu_second for side in found]
+        shown = f"{speeds[0]:.1f} and {speeds[1]:.1f} tok/s, {work[0]:.1f} and {work[1]:.1f} per CPU second"
+        tell(f"round {number + 1}: {shown}")
+    return found
+
+
+def ratio(over: list[Measured], under: list[Measured], of: Callable[[Measured], float | None]) -> tuple[float, str]:
+    """The median of the rounds' ratios, and all of them in words."""
+    pairs = [(of(a) or 0.0, of(b) or 0.0) for a, b in zip(over, under, strict=True)]
+    ratios = [a / b for a, b in pairs]
+    shown = ", ".join(f"{value:.3f}" for value in ratios)
+    medians = tuple(statistics.median(side) for side in zip(*pairs, strict=True))
+    return statistics.median(ratios), f"{medians[0]:.1f} over {medians[1]:.1f}; rounds {shown}"
+
+
+def configure(server: VllmServer, limits: Mapping[str, object]) -> None:
+    """Changes limits of our server."""
+    from tests.bench.serving.servers import token_file
+
+    asyncio.run(Server(server.url, token_file=token_file()).configure(limits))
