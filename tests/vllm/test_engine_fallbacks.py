@@ -17,13 +17,13 @@ import pytest
 
 from tests.models.make_llama import cache_root
 from tests.testkit.client import MODEL_NAME
-from tests.testkit.loadgen.client import Target
-from tests.testkit.loadgen.ledger import Ledger
-from tests.testkit.loadgen.runner import Runner, Traffic
-from tests.testkit.loadgen.workload import Lengths, Workload
 from tests.vllm.server import ROOT, VllmServer, chain_command
 from tests.vllm.test_pytorch_engine import complete, text_of
 from trimtab_engine import probe
+from trimtab_engine.load.client import Target
+from trimtab_engine.load.ledger import Ledger
+from trimtab_engine.load.runner import Runner, Traffic
+from trimtab_engine.load.workload import Lengths, Workload
 
 pytestmark = [pytest.mark.vllm, pytest.mark.slow, pytest.mark.long]
 

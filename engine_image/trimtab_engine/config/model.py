@@ -9,7 +9,6 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from trimtab_engine.config.observing import AlertsConfig, MonitorConfig, TracingConfig, TunerConfig
 from trimtab_engine.config.part import Part
-
 from trimtab_engine.limits.classes import MOST_CLASSES
 
 # Flags of `vllm serve` that fields of this configuration set.
@@ -271,4 +270,5 @@ class Config(Part):
         if part.enabled and monitor is not None and not monitor.enabled:
             raise ValueError("enabled needs monitor.enabled")
         return part
+
     semantic_cache: SemanticCacheConfig = SemanticCacheConfig()

@@ -20,6 +20,7 @@ from prometheus_client import CollectorRegistry
 from trimtab_engine.admission.decide import Load, admit
 from trimtab_engine.asgi.answers import error_body
 from trimtab_engine.config.model import Config
+from trimtab_engine.engines.chain import Chain
 from trimtab_engine.limits.limits import Capacity, Limits, within
 from trimtab_engine.server.control import Control
 from trimtab_engine.server.health import Facts, degradations
@@ -40,7 +41,7 @@ class LiveLayer:
 
     def __init__(self, engine: Engine, registry: CollectorRegistry, folder: Path | None = None) -> None:
         folder, metrics = folder or run_folder(), Metrics(registry)
-        metrics.engine("vllm")
+        metrics.chain(Chain(engine="vllm"))
         config, limits = engine.config, engine.config.limits
         self._ours = Config.model_validate(read_json(folder / START))
         capacity = Capacity(
