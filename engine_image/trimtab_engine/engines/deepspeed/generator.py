@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from transformers import AutoConfig
 
 from trimtab_engine.config.model import Config, DeepspeedConfig
 from trimtab_engine.engines.pytorch.generator import Generator as PytorchGenerator
@@ -29,8 +30,15 @@ _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 def open_generator(model: str, config: DeepspeedConfig) -> PytorchGenerator:
-    """The first of the processes; the others are started here, and end with it."""
+    """The first of the processes; the others are started here, and end with it.
+
+    Raises ValueError where the model's heads cannot be shared out evenly.
+    """
     parts = config.tensor_parallel
+    shape = AutoConfig.from_pretrained(model).get_text_config()
+    heads = int(getattr(shape, "num_key_value_heads", None) or shape.num_attention_heads)
+    if heads % parts:
+        raise ValueError(f"the model's {heads} key and value heads cannot be shared out over {parts} processes")
     meeting = _environment(parts, port=_free_port())
     command = [sys.executable, "-m", "trimtab_engine.engines.deepspeed.generator"]
     others = []
@@ -55,7 +63,7 @@ def _watch(others: Sequence[subprocess.Popen[bytes]], loaded: threading.Event, f
 
 
 def cut(model: str, config: DeepspeedConfig) -> Any:
-    """This process's part of the model. Raises ValueError where the model's heads cannot be shared out evenly."""
+    """This process's part of the model."""
     parts, device = config.tensor_parallel, _device()
     # Read by DeepSpeed when it is imported.
     os.environ.setdefault("DS_ACCELERATOR", device)
@@ -70,9 +78,6 @@ def cut(model: str, config: DeepspeedConfig) -> Any:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     deepspeed.init_distributed(dist_backend="gloo" if device == "cpu" else "nccl")
     whole = load(model, config)
-    heads = int(getattr(whole.config, "num_key_value_heads", None) or whole.config.num_attention_heads)
-    if heads % parts:
-        raise ValueError(f"the model's {heads} key and value heads cannot be shared out over {parts} processes")
     engine = deepspeed.init_inference(
         whole, tensor_parallel={"tp_size": parts}, dtype=whole.dtype, replace_with_kernel_inject=False
     )
