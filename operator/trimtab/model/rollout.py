@@ -61,6 +61,11 @@ class Candidate:
     alters_outputs: bool = False
     carrier: str = ""  # Live: the revision whose workload its pods belong to
 
+    @property
+    def workload(self) -> str:
+        """The revision that its workload is named after."""
+        return self.carrier or self.revision
+
 
 @dataclass(frozen=True, slots=True)
 class Stable:

@@ -49,11 +49,13 @@ def _live(facts: RolloutFacts, state: RolloutState, wish: Wish) -> Chosen | Hold
     """What running pods take needs no pod, and so goes this way whatever strategy the spec asks for.
 
     With a single pod there is none to compare with, and a new revision is tried beside it as for any other change. So
-    it is where a workload of this revision is there already: one name does not stand for the pods of two.
+    it is where a workload of this revision is there already (one name does not stand for the pods of two), and where a
+    route shares the traffic by weight: it tells workloads apart, not the pods of one.
     """
     pods = min(target(facts, state).ready, whole(facts, state))
     alone = wish.revision not in facts.revisions
-    if wish.live and alone and not facts.policy.adopted and pods >= _FEWEST_LIVE:
+    apart = facts.route is None or (state.stable is not None and state.stable.carrier == wish.revision)
+    if wish.live and alone and apart and not facts.policy.adopted and pods >= _FEWEST_LIVE:
         return Chosen(Strategy.LIVE, f"{counted(pods, 'running pod')} can take the values without a restart")
     if state.stable is not None and state.stable.carrier == wish.revision:
         message = f"The pods of revision {wish.revision} run {state.stable.revision} by now, and {pods} are ready."

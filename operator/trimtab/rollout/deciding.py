@@ -146,7 +146,7 @@ def route_is_ready(facts: RolloutFacts, state: RolloutState, now: float) -> Answ
         return PASS
     if route.obstacle is not None:
         return Hold(route.obstacle, route.message)
-    if (route.stable, route.canary) == (stable.revision, stable.revision) and route.most == 0:
+    if (route.stable, route.canary) == (stable.workload, stable.workload) and route.most == 0:
         return PASS
     return Hold(Reason.ROLLOUT_IN_PROGRESS, "The route's weights are set for the stable revision first.")
 

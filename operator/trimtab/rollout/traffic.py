@@ -8,7 +8,8 @@ pods:
 - Pods leave when their backend has been seen to have no share any more: stable's at a promotion, the candidate's at a
   rollback. So weights are restored before the canary goes.
 
-While nothing is on trial both select the stable revision, so any weights are right; the canary's is then 0.
+While nothing is on trial both select the stable revision, so any weights are right; the canary's is then 0. Backends
+select workloads: revisions that differ by live values alone share one, and then every pod has the same share.
 """
 
 from __future__ import annotations
@@ -78,21 +79,28 @@ def has_moved(state: RolloutState, facts: RolloutFacts, now: float) -> bool:
 def _shared(
     state: RolloutState, facts: RolloutFacts, now: float, route: RouteFacts, actions: tuple[Action, ...]
 ) -> ShareTraffic:
-    stable = state.stable.revision if state.stable is not None else ""
+    stable = state.stable.workload if state.stable is not None else ""
     on_trial = state.candidate is not None and state.phase not in (Phase.STARTING, Phase.STABLE)
-    tried = state.candidate.revision if on_trial and state.candidate is not None else stable
+    tried = state.candidate.workload if on_trial and state.candidate is not None else stable
     percent = _percent(state, facts, now, actions)
-    if not _may_select(route.stable, stable, facts, has_none=route.least == _ALL):
+    if not _may_select(route.stable, stable, state, facts, has_none=route.least == _ALL):
         # The way back from a promotion, after somebody gave stable's backend a share.
         return ShareTraffic(route.stable, route.canary or tried, _ALL if route.canary else None)
-    if not _may_select(route.canary, tried, facts, has_none=route.most == 0):
+    if not _may_select(route.canary, tried, state, facts, has_none=route.most == 0):
         return ShareTraffic(stable, route.canary, 0 if route.stable == stable else None)
     return ShareTraffic(stable, tried, percent if (route.stable, route.canary) == (stable, tried) else None)
 
 
-def _may_select(selects: str, wanted: str, facts: RolloutFacts, *, has_none: bool) -> bool:
+def _may_select(selects: str, wanted: str, state: RolloutState, facts: RolloutFacts, *, has_none: bool) -> bool:
     """Whether a backend may select `wanted`. `has_none`: it has no share of the traffic."""
-    return selects == wanted or has_none or facts.revision(wanted).ready > 0 or facts.revision(selects).ready == 0
+    return selects == wanted or has_none or _ready(wanted, state, facts) > 0 or _ready(selects, state, facts) == 0
+
+
+def _ready(workload: str, state: RolloutState, facts: RolloutFacts) -> int:
+    """Ready pods of a workload, whichever revisions they run."""
+    parts = (state.stable, state.candidate, state.previous)
+    runs = {part.revision for part in parts if part is not None and part.workload == workload} | {workload}
+    return sum(facts.revision(revision).ready for revision in runs)
 
 
 def _percent(state: RolloutState, facts: RolloutFacts, now: float, actions: tuple[Action, ...]) -> int:
@@ -120,12 +128,12 @@ def _kept(action: Action, state: RolloutState, facts: RolloutFacts, now: float) 
     route, stable, tried = facts.route, state.stable, state.candidate
     if not isinstance(action, EnsureRevision) or action.replicas is None or route is None:
         return action
-    if stable is None or tried is None:
+    if stable is None or tried is None or stable.workload == tried.workload:
         return action
-    if state.phase is Phase.PROMOTING and action.revision == stable.revision == route.stable:
+    if state.phase is Phase.PROMOTING and action.revision == stable.revision and stable.workload == route.stable:
         least = min(_stable_ready(state, facts), 1)
         return action if route.least == _ALL else replace(action, replicas=max(action.replicas, least))
-    if state.phase is Phase.ROLLING_BACK and action.revision == tried.revision == route.canary:
+    if state.phase is Phase.ROLLING_BACK and action.revision == tried.revision and tried.workload == route.canary:
         served = route.most > 0 if route.most is not None else not overdue(facts, state, now)
         ready = _candidate_ready(state, facts)
         if served and ready > 0:
