@@ -7,7 +7,7 @@ export CLUSTER
 BENCH := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 .venv-bench/bin/python -m tests.bench
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-kills test test-unit test-cluster test-e2e test-vllm test-vllm-long test-faults test-teardown test-all bench-planner bench-real bench-judge bench-engine lint type fmt crds docs golden cluster-up cluster-down clean
+.PHONY: help setup demo demo-kills test test-unit test-cluster test-e2e test-e2e-long test-vllm test-vllm-long test-faults test-teardown test-all explore bench-planner bench-real bench-judge bench-engine lint type fmt crds docs golden cluster-up cluster-down clean
 
 help: ## Show this list.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -36,7 +36,10 @@ test-cluster: ## The resources and the clients against the real API server.
 	$(PYTEST) -m "cluster and not vllm and not teardown and not faults" --ignore=tests/e2e
 
 test-e2e: ## The operator end to end on the local cluster, with emulated engines.
-	$(PYTEST) -m "cluster and not vllm and not teardown and not faults" tests/e2e
+	$(PYTEST) -m "cluster and not vllm and not teardown and not faults and not long" tests/e2e
+
+test-e2e-long: ## The same, the longer ones: the strategies beside the canary, live values of running pods.
+	$(PYTEST) -m "cluster and not vllm and long" tests/e2e
 
 test-faults: ## The operator, the API server, Prometheus and pods fail at every moment (docs/faults.md), about 25 minutes.
 	$(PYTEST) -n 3 --dist worksteal -m "faults" tests/fault
@@ -51,7 +54,10 @@ test-vllm-long: ## Real vLLM, the longer ones: the memory model, the quality gat
 test-teardown: ## Bring local clusters up, kill them at every step and take them down, in a machine of their own.
 	$(PYTEST) -m "teardown"
 
-test-all: test test-vllm-long test-faults test-teardown ## Everything there is.
+explore: ## Look for new examples against the properties of planning, rollout and memory; `make test` repeats the same ones.
+	TRIMTAB_EXPLORE=1 $(PYTEST) -n 2 --dist worksteal tests/property
+
+test-all: test test-e2e-long test-vllm-long test-faults test-teardown ## Everything there is.
 
 bench-planner: ## The planner's accuracy, speed, memory, search and real vLLM (build/bench/planner.json); DATA=folder of the measurements.
 	@bash tests/setup.sh bench

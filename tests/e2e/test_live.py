@@ -15,7 +15,7 @@ from tests.e2e.manifests import emulated_service
 from tests.e2e.scenario import Scenario, selector
 from tests.e2e.view import Attempt
 
-pytestmark = [pytest.mark.cluster, pytest.mark.emulator, pytest.mark.slow]
+pytestmark = [pytest.mark.cluster, pytest.mark.emulator, pytest.mark.slow, pytest.mark.long]
 
 # Sixteen clients of two pods: six of each run at once where they may, and wait for each other where they may not.
 LOAD = Load(clients=16, prompt_tokens="64", output_tokens="32")

@@ -18,7 +18,7 @@ from tests.e2e.manifests import Service, emulated_service
 from tests.e2e.scenario import Scenario, selector
 from tests.e2e.view import Attempt, View
 
-pytestmark = [pytest.mark.cluster, pytest.mark.emulator, pytest.mark.slow]
+pytestmark = [pytest.mark.cluster, pytest.mark.emulator, pytest.mark.slow, pytest.mark.long]
 
 _REVISION = "trimtab.dev/revision"
 

@@ -33,7 +33,7 @@ def test_b2_01_a_crash_at_any_write_leads_to_the_same_final_state(
     (undisturbed,) = in_beds([(make, partial(play, scenario=scenario))])
     assert isinstance(undisturbed, Outcome), undisturbed
     due = _crashes(undisturbed.cycles)
-    assert len(due) > len(undisturbed.writes) >= 9, "every write has a crash"
+    assert len(due) > len(undisturbed.writes) >= 6, "every write has a crash"
     outcomes = in_beds([(make, partial(play, scenario=scenario, crash=crash)) for crash in due])
     wrong = {
         f"{crash} ({undisturbed.writes[crash.write - 1]})": said

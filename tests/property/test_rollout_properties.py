@@ -260,8 +260,7 @@ class Rollouts(RuleBasedStateMachine):
         assert len({action.revision for action in wanted}) <= 2, "more than one candidate"
         ready, lost = world.cluster.capacity(), world.cluster.lost_traffic()
         world.cluster.perform(actions if performed is None else actions[:performed], whole=performed is None)
-        waits = world.state.phase in (Phase.ROLLING_BACK, Phase.STARTING)
-        late = waits and now - world.state.since >= world.policy.min_ready_deadline
+        late = world.state.phase is Phase.ROLLING_BACK and now - world.state.since >= world.policy.min_ready_deadline
         if not late:
             least = min(ready, floor(facts, world.state))
             assert world.cluster.capacity() >= least, "a planned change took capacity away"

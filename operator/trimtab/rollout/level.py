@@ -60,17 +60,12 @@ def unknown(state: RolloutState, facts: RolloutFacts) -> tuple[RevisionFacts, ..
     return tuple(found for name, found in sorted(facts.revisions.items()) if name not in known and found.owned)
 
 
-def strays(state: RolloutState, facts: RolloutFacts, now: float) -> tuple[Action, ...]:
-    """Unknown workloads go, unless ready capacity still rests on them.
-
-    One that serves can hold the room that the first revision needs: an edit came before its pods were ready, and the
-    operator died before it replaced them. After the deadline of a start it gives its room one pod at a time.
-    """
+def strays(state: RolloutState, facts: RolloutFacts) -> tuple[Action, ...]:
+    """Unknown workloads go, unless ready capacity still rests on them."""
     if state.stable is None:
         return ()
-    in_the_way = state.phase is Phase.STARTING and now - state.since >= facts.policy.min_ready_deadline
-    if in_the_way or state.strategy is Strategy.IN_PLACE and not facts.policy.adopted:
-        return _making_room(state, facts, floor(facts, state) - in_the_way)
+    if state.strategy is Strategy.IN_PLACE and not facts.policy.adopted:
+        return _making_room(state, facts)
     # A stray that serves is capacity while the known ones do not carry everything.
     may_go = _known_ready(state, facts) >= whole(facts, state) and state.phase in (
         Phase.STABLE,
@@ -80,9 +75,9 @@ def strays(state: RolloutState, facts: RolloutFacts, now: float) -> tuple[Action
     return tuple(RemoveRevision(found.revision) for found in unknown(state, facts) if found.ready == 0 or may_go)
 
 
-def _making_room(state: RolloutState, facts: RolloutFacts, least: int) -> tuple[Action, ...]:
-    """Where room is scarce a stray keeps only the pods that `least` needs, so that known revisions find a place."""
-    lacking = max(0, least - _known_ready(state, facts))
+def _making_room(state: RolloutState, facts: RolloutFacts) -> tuple[Action, ...]:
+    """Where room is scarce a stray keeps only the pods that the floor needs, so that known revisions find a place."""
+    lacking = max(0, floor(facts, state) - _known_ready(state, facts))
     actions: list[Action] = []
     for found in unknown(state, facts):
         keeps = min(found.ready, lacking)

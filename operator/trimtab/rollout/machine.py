@@ -54,7 +54,7 @@ def step(state: RolloutState, facts: RolloutFacts, now: float) -> tuple[RolloutS
             break
         if not is_allowed(before, state.phase):
             raise AssertionError(f"no transition from {before} to {state.phase}")
-    levels = (*_PHASES[state.phase].actions(state, facts, now), *strays(state, facts, now))
+    levels = (*_PHASES[state.phase].actions(state, facts, now), *strays(state, facts))
     return state, (*with_traffic(state, facts, now, levels), *said)
 
 
