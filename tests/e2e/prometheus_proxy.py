@@ -123,6 +123,7 @@ class Proxy:
         if self._site is None:
             self._site = web.TCPSite(self._data, self._host, self.port)
             await self._site.start()
+            self.port = self._data.addresses[0][1]  # a free one where 0 was asked for
 
     async def _close(self) -> None:
         if self._site is not None:

@@ -33,7 +33,6 @@ from tests.fault.natures import Nature
 from tests.fault.samples import SCRAPE_SECONDS, Engine, write
 from tests.fault.script import Script
 from tests.fault.tap import KilledError, Tap, Tapped
-from tests.testkit.client import free_port
 from trimtab.config import Settings
 from trimtab.kube.client import Kube
 from trimtab.kube.events import Events
@@ -108,8 +107,8 @@ class Bed(Resource):
         if self.natures is not None:
             self.kubelet.natures = self.natures
         self.engines: dict[str, Engine] = {}
-        port, host = free_port(), "127.0.0.1"
-        self.metrics_proxy = Proxy(self.prometheus_url, port, host=host, at=lambda: self.clock.now + self.skew)
+        # Beds begin at the same time in several processes, so the kernel chooses the port when it is bound.
+        self.metrics_proxy = Proxy(self.prometheus_url, 0, host="127.0.0.1", at=lambda: self.clock.now + self.skew)
         self.background.call(self.metrics_proxy.start())
         self._api_proxy: ApiProxy | None = None
         self._kubeconfig = self.plane.kubeconfig
