@@ -41,7 +41,7 @@ test-e2e: ## The operator end to end on the local cluster, with emulated engines
 test-e2e-long: ## The same, the longer ones: the strategies beside the canary, live values of running pods.
 	$(PYTEST) -m "cluster and not vllm and long" tests/e2e
 
-test-faults: ## The operator, the API server, Prometheus and pods fail at every moment (docs/faults.md), about 25 minutes.
+test-faults: ## The operator, the API server, Prometheus and pods fail at every moment (docs/faults.md), half an hour.
 	$(PYTEST) -n 3 --dist worksteal -m "faults" tests/fault
 	$(PYTEST) -m "faults" tests/e2e
 
