@@ -95,7 +95,7 @@ def test_a_harmful_change_of_the_user_is_rolled_back(harmed: Trial, tuned: Tuned
 
 def test_the_rollback_is_decided_by_what_was_measured_and_waits_for_no_deadline(harmed: Trial) -> None:
     """How many intervals it takes is a bar of the demo's, which is measured on a machine that does nothing else."""
-    assert harmed.attempt.reason == "SLORegression"
+    assert harmed.attempt.reason in {"SLORegression", "WorseThanStable"}
     assert harmed.served_at is not None
 
 
