@@ -1,7 +1,7 @@
 """B2.2, B2.3, B2.5: the API server loses answers, refuses, stalls and answers with the past; the rollout ends as ever.
 
-Each second write, or each thirteenth read (more than a cycle makes, so that some cycles come to their end and each read
-is met in turn), meets the fault all along, and the operator goes on by its own back-off.
+Each second write, or each twenty-third read (more than a cycle makes, so that some cycles come to their end and each
+read is met in turn), meets the fault all along, and the operator goes on by its own back-off.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def on_writes(fault: Fault, skip: int = 0) -> Rule:
 
 
 def on_reads(fault: Fault) -> Rule:
-    return Rule(fault=fault, verb="read", every=13, times=FOREVER)
+    return Rule(fault=fault, verb="read", every=23, times=FOREVER)
 
 
 def outcomes(
