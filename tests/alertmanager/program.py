@@ -9,7 +9,6 @@ import fcntl
 import hashlib
 import json
 import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -23,6 +22,7 @@ from typing import Any
 from tests.cluster.binaries import find_go
 from tests.cluster.layout import default_layout
 from tests.cluster.processes import Commands
+from tests.testkit.client import free_port
 
 SOURCE = Path(__file__).resolve().parent
 PROGRAM = "github.com/prometheus/alertmanager/cmd/alertmanager"
@@ -74,17 +74,12 @@ class Alertmanager:
         return found
 
 
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
-
-
 @contextmanager
 def alertmanager(folder: Path, *, webhook: str) -> Iterator[Alertmanager]:
     """An Alertmanager that notifies `webhook`."""
     config = folder / "alertmanager.yml"
     config.write_text(CONFIG.format(url=webhook))
-    address = f"127.0.0.1:{_free_port()}"
+    address = f"127.0.0.1:{free_port()}"
     command = [str(program()), f"--config.file={config}", f"--storage.path={folder / 'data'}"]
     command += [f"--web.listen-address={address}", "--cluster.listen-address="]
     with (folder / "alertmanager.log").open("w") as log, subprocess.Popen(command, stdout=log, stderr=log) as process:

@@ -139,8 +139,7 @@ class Cluster:
                     pass
                 case ShareTraffic():
                     self.route = self._routed(action)
-                case EnsureRevision(revision=revision, replicas=replicas, carrier=carrier):
-                    name = carrier or revision
+                case EnsureRevision(revision=revision, replicas=replicas, workload=name):
                     workload = self.workloads.setdefault(name, Workload(name, 1 if replicas is None else replicas))
                     workload.removed = False
                     if replicas is not None:

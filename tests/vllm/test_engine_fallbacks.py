@@ -17,13 +17,9 @@ import pytest
 
 from tests.models.make_llama import cache_root
 from tests.testkit.client import MODEL_NAME
+from tests.vllm.asking import complete, most_at_once, streamed, text_of
 from tests.vllm.server import ROOT, VllmServer, chain_command
-from tests.vllm.test_pytorch_engine import complete, text_of
 from trimtab_engine import probe
-from trimtab_engine.load.client import Target
-from trimtab_engine.load.ledger import Ledger
-from trimtab_engine.load.runner import Runner, Traffic
-from trimtab_engine.load.workload import Lengths, Workload
 
 pytestmark = [pytest.mark.vllm, pytest.mark.slow, pytest.mark.long]
 
@@ -149,11 +145,7 @@ def test_guessed_tokens_change_nothing_and_are_counted(onnx: VllmServer) -> None
 
 def test_streams_chats_and_samples_are_answered(onnx: VllmServer) -> None:
     whole = text_of(complete(onnx, temperature=0))
-    body = {"prompt": "Once upon a time there was a king who", "max_tokens": 24, "ignore_eos": True, "temperature": 0}
-    stream = onnx.post_raw("/v1/completions", {**body, "stream": True})
-    lines = [line.removeprefix("data: ") for line in stream.split("\n\n") if line]
-    assert lines.pop() == "[DONE]"
-    assert "".join(json.loads(line)["choices"][0]["text"] for line in lines) == whole
+    assert "".join(streamed(onnx)) == whole
     chat = onnx.post("/v1/chat/completions", {"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 5})
     assert chat["choices"][0]["message"]["role"] == "assistant"
     assert len({text_of(complete(onnx, temperature=1.5)) for _ in range(3)}) > 1
@@ -161,19 +153,7 @@ def test_streams_chats_and_samples_are_answered(onnx: VllmServer) -> None:
 
 
 async def test_under_load_every_request_is_answered_and_rows_run_together(onnx: VllmServer) -> None:
-    ledger = Ledger()
-    target = Target(url=onnx.url + "/v1", model=MODEL_NAME, timeout=300)
-    workload = Workload(prompt_tokens=Lengths.parse("uniform:8-64"), output_tokens=Lengths.parse("uniform:4-16"))
-    runner = Runner(target, workload, Traffic(concurrency=16, max_seconds=300, max_requests=48), ledger)
-    running = asyncio.create_task(runner.run())
-    most = 0
-    while not running.done():
-        status = json.loads(await asyncio.to_thread(onnx.get, "/v1/optimization/status"))
-        most = max(most, status["load"]["running"])
-        await asyncio.sleep(0.05)
-    await running
-    assert (ledger.total.failed, ledger.total.succeeded) == (0, 48)
-    assert most == 8
+    assert await most_at_once(onnx, requests=48) == 8
     assert json.loads(onnx.get("/v1/optimization/status"))["load"]["inside"] == 0
 
 

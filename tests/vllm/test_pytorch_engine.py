@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.models.make_llama import cached
 from tests.testkit.client import MODEL_NAME
 from tests.vllm import venv
+from tests.vllm.asking import PROMPT, complete, most_at_once, streamed, text_of
 from tests.vllm.server import ROOT, VllmServer, environment, trimtab_command
 from trimtab_engine import probe
-from trimtab_engine.load.client import Target
-from trimtab_engine.load.ledger import Ledger
-from trimtab_engine.load.runner import Runner, Traffic
-from trimtab_engine.load.workload import Lengths, Workload
 
 pytestmark = [pytest.mark.vllm, pytest.mark.slow, pytest.mark.long]
 
-PROMPT = "Once upon a time there was a king who"
 # What transformers itself generates, token by token.
 REFERENCE = """
 import json, sys, torch
@@ -58,14 +52,6 @@ def server() -> Iterator[VllmServer]:
         running.stop()
 
 
-def complete(server: VllmServer, **body: object) -> Any:
-    return server.post("/v1/completions", {"prompt": PROMPT, "max_tokens": 24, "ignore_eos": True, **body})
-
-
-def text_of(answer: Any) -> str:
-    return str(answer["choices"][0]["text"])
-
-
 def test_the_server_says_which_engine_serves_and_why_not_the_first(server: VllmServer) -> None:
     health = json.loads(server.get("/health"))
     assert (health["status"], health["engine"]) == ("degraded", "pytorch")
@@ -96,13 +82,7 @@ def test_without_temperature_it_says_what_transformers_says(server: VllmServer, 
 
 def test_streams_and_chats_are_answered_as_by_vllm(server: VllmServer) -> None:
     whole = text_of(complete(server, temperature=0))
-    stream = server.post_raw(
-        "/v1/completions",
-        {"prompt": PROMPT, "max_tokens": 24, "ignore_eos": True, "temperature": 0, "stream": True},
-    )
-    lines = [line.removeprefix("data: ") for line in stream.split("\n\n") if line]
-    assert lines[-1] == "[DONE]"
-    pieces = [json.loads(line)["choices"][0]["text"] for line in lines[:-1]]
+    pieces = streamed(server)
     assert "".join(pieces) == whole
     assert len(pieces) > 12
     chat = server.post("/v1/chat/completions", {"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 5})
@@ -111,19 +91,7 @@ def test_streams_and_chats_are_answered_as_by_vllm(server: VllmServer) -> None:
 
 
 async def test_under_load_every_request_is_answered_and_requests_run_together(server: VllmServer) -> None:
-    ledger = Ledger()
-    target = Target(url=server.url + "/v1", model=MODEL_NAME, timeout=300)
-    workload = Workload(prompt_tokens=Lengths.parse("uniform:8-64"), output_tokens=Lengths.parse("uniform:4-16"))
-    runner = Runner(target, workload, Traffic(concurrency=16, max_seconds=300, max_requests=32), ledger)
-    running = asyncio.create_task(runner.run())
-    most = 0
-    while not running.done():
-        status = json.loads(await asyncio.to_thread(server.get, "/v1/optimization/status"))
-        most = max(most, status["load"]["running"])
-        await asyncio.sleep(0.05)
-    await running
-    assert (ledger.total.failed, ledger.total.succeeded) == (0, 32)
-    assert most == 8
+    assert await most_at_once(server, requests=32) == 8
     assert json.loads(server.get("/v1/optimization/status"))["load"]["inside"] == 0
 
 

@@ -6,10 +6,11 @@ one of the last; each number by itself is whole.
 
 from __future__ import annotations
 
-import mmap
 import struct
 from dataclasses import dataclass, fields
 from pathlib import Path
+
+from trimtab_engine.shared.memory import Found, written
 
 _LAYOUT = struct.Struct("=qqqqdd")
 
@@ -33,10 +34,7 @@ class Board:
     """The engine's side."""
 
     def __init__(self, folder: Path, rank: int = 0) -> None:
-        path = folder / f"board-{rank}"
-        path.write_bytes(b"\0" * _LAYOUT.size)
-        with path.open("r+b") as file:
-            self._memory = mmap.mmap(file.fileno(), _LAYOUT.size)
+        self._memory = written(folder / f"board-{rank}", _LAYOUT.size)
 
     def post(self, notice: Notice) -> None:
         """Shows the notice to the readers."""
@@ -52,24 +50,17 @@ class Boards:
     """The readers' side. `find` looks which boards there are, `read` takes microseconds."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._found: dict[Path, mmap.mmap] = {}
+        self._boards = Found(folder, "board-*", _LAYOUT.size)
 
     def find(self) -> None:
         """Takes up boards that are there since the last call."""
-        for path in sorted(self._folder.glob("board-*")):
-            if path not in self._found and path.stat().st_size == _LAYOUT.size:
-                with path.open("rb") as file:
-                    self._found[path] = mmap.mmap(file.fileno(), _LAYOUT.size, access=mmap.ACCESS_READ)
+        self._boards.find()
 
     def read(self) -> Notice:
         """What all engines do, together."""
         return together(
-            tuple(Notice(**dict(zip(_NAMES, _LAYOUT.unpack(board), strict=True))) for board in self._values())
+            tuple(Notice(**dict(zip(_NAMES, _LAYOUT.unpack(board), strict=True))) for board in self._boards.all())
         )
-
-    def _values(self) -> tuple[mmap.mmap, ...]:
-        return tuple(self._found.values())
 
 
 def together(notices: tuple[Notice, ...]) -> Notice:

@@ -11,6 +11,8 @@ import re
 import struct
 from pathlib import Path
 
+from trimtab_engine.shared.memory import Found, written
+
 SLOTS = 4096
 _SLOT = struct.Struct("=16sd")
 _NAME = re.compile(r"[0-9a-f]{32}")
@@ -26,10 +28,7 @@ class Starts:
     """The engine's side."""
 
     def __init__(self, folder: Path, rank: int = 0) -> None:
-        path = folder / f"starts-{rank}"
-        path.write_bytes(b"\0" * (SLOTS * _SLOT.size))
-        with path.open("r+b") as file:
-            self._memory = mmap.mmap(file.fileno(), SLOTS * _SLOT.size)
+        self._memory = written(folder / f"starts-{rank}", SLOTS * _SLOT.size)
         self._next = 0
 
     def post(self, name: str, at: float) -> None:
@@ -44,20 +43,16 @@ class StartsReader:
     """The readers' side."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._found: dict[Path, mmap.mmap] = {}
+        self._rings = Found(folder, "starts-*", SLOTS * _SLOT.size)
 
     def find(self) -> None:
         """Takes up rings that are there since the last call."""
-        for path in sorted(self._folder.glob("starts-*")):
-            if path not in self._found and path.stat().st_size == SLOTS * _SLOT.size:
-                with path.open("rb") as file:
-                    self._found[path] = mmap.mmap(file.fileno(), SLOTS * _SLOT.size, access=mmap.ACCESS_READ)
+        self._rings.find()
 
     def read(self, name: str) -> float | None:
         """When the engine took up this request, or None where that is not known."""
         key = key_of(name)
-        times = [at for ring in self._found.values() if key and (at := _search(ring, key)) is not None]
+        times = [at for ring in self._rings.all() if key and (at := _search(ring, key)) is not None]
         return min(times) if times else None
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from trimtab.kube.errors import Gone, KubeError, NotFound, NotLeader
-from trimtab.kube.freshness import Freshness
+from trimtab.kube.freshness import Freshness, key_of
 from trimtab.kube.kinds import EVENTS, Kind
 from trimtab.kube.transport import ApiTransport, Request, Transport, api_client
 
@@ -71,12 +71,13 @@ class Kube:
     async def get(self, kind: Kind, namespace: str | None, name: str) -> Object | None:
         """The object, or None when it does not exist. Stale for one from before our own last write of it."""
         doing = f"get {_called(kind, namespace, name)}"
-        least = self._freshness.newest(kind, namespace, name)
+        key = key_of(kind, namespace, name)
+        least = self._freshness.newest(key)
         try:
             found = await self._read(Request(method="GET", path=kind.path(namespace, name), doing=doing))
         except NotFound:
             return None
-        self._freshness.check(least, found, doing, kind, namespace, name)
+        self._freshness.check(key, least, found, doing)
         return found
 
     async def list(self, kind: Kind, namespace: str | None = None, label_selector: str = "") -> Objects:
@@ -95,14 +96,15 @@ class Kube:
     async def _list_once(self, kind: Kind, namespace: str | None, label_selector: str) -> Objects:
         items: Objects = []
         position = ""
-        least = self._freshness.newest(kind)
+        key = key_of(kind)
+        least = self._freshness.newest(key)
         while True:
             query = [("limit", str(_PAGE))]
             query += [("labelSelector", label_selector)] if label_selector else []
             query += [("continue", position)] if position else []
             doing = f"list {kind.plural}" + (f" in {namespace}" if namespace else "")
             page = await self._read(Request(method="GET", path=kind.path(namespace), doing=doing, query=tuple(query)))
-            self._freshness.check(least, page, doing, kind, namespace, None)
+            self._freshness.check(key, least, page, doing)
             # The items of a list do not carry what they are.
             items += [{"apiVersion": kind.api_version, "kind": kind.name, **item} for item in page.get("items") or []]
             position = str((page.get("metadata") or {}).get("continue") or "")

@@ -18,7 +18,7 @@ _REMEMBERED: Final = 4096
 # A cluster that was restored from a backup begins again at an older version; its back-offs make this some minutes.
 _BELIEVED_AFTER: Final = 8
 
-Key: TypeAlias = tuple[str, str, str]  # the kind's path, namespace, name; empty names for the kind as a whole
+Key: TypeAlias = tuple[str, str, str]  # see `key_of`
 
 
 class Stale(Unavailable):
@@ -38,20 +38,17 @@ class Freshness:
         version = _version(metadata)
         if version is None:
             return
-        for key in (_key(kind, metadata.get("namespace"), metadata.get("name")), _key(kind)):
+        for key in (key_of(kind, metadata.get("namespace"), metadata.get("name")), key_of(kind)):
             self._newest[key] = max(version, self._newest.pop(key, 0))
         while len(self._newest) > _REMEMBERED:
             self._newest.popitem(last=False)
 
-    def newest(self, kind: Kind, namespace: str | None = None, name: str | None = None) -> int:
-        """To be asked before a read is sent: others may write while it is under way. Without a name: of the kind."""
-        return self._newest.get(_key(kind, namespace, name) if name else _key(kind), 0)
+    def newest(self, key: Key) -> int:
+        """To be asked before a read is sent: others may write while it is under way."""
+        return self._newest.get(key, 0)
 
-    def check(
-        self, least: int, answer: Mapping[str, Any], doing: str, kind: Kind, namespace: str | None, name: str | None
-    ) -> None:
+    def check(self, key: Key, least: int, answer: Mapping[str, Any], doing: str) -> None:
         """Raises Stale for an answer older than `least`, what `newest` said before it was asked for."""
-        key = _key(kind, namespace, name) if name else _key(kind)
         version = _version(answer.get("metadata") or {})
         if version is None or version >= least:
             self._refused.pop(key, None)
@@ -67,7 +64,8 @@ class Freshness:
         )
 
 
-def _key(kind: Kind, namespace: str | None = None, name: str | None = None) -> Key:
+def key_of(kind: Kind, namespace: str | None = None, name: str | None = None) -> Key:
+    """One object; without a name the kind as a whole, in all namespaces."""
     return kind.path(None), namespace or "", name or ""
 
 

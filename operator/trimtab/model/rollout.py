@@ -286,6 +286,11 @@ class EnsureRevision:
     replicas: int | None
     carrier: str = ""  # the revision that the workload is named after; empty: this one
 
+    @property
+    def workload(self) -> str:
+        """The revision that the workload is named after."""
+        return self.carrier or self.revision
+
 
 @dataclass(frozen=True, slots=True)
 class TuneLive:

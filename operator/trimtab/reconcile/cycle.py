@@ -216,8 +216,7 @@ async def _gather(key: Key, raw: Mapping[str, Any], world: World) -> Facts | sta
     snapshot = await measure(key, deployment, revisions, workloads, world)
     revisions = with_live(revisions, snapshot, engine)
     plans = await planning.read_plans(world.kube, deployment)
-    route = workloads.route.facts if workloads.route is not None else None
-    trial = await judging.read_trial(key, deployment, held, revisions, snapshot, plans, route, world)
+    trial = await judging.read_trial(key, deployment, held, revisions, snapshot, plans, workloads.route_facts, world)
     return Facts(
         raw=raw,
         deployment=deployment,
@@ -305,7 +304,7 @@ def _rollout_facts(
         pods_needed=needed.value if isinstance(needed, Known) else None,
         pods_protected=facts.workloads.pods_protected,
         served=facts.workloads.served,
-        route=facts.workloads.route.facts if facts.workloads.route is not None else None,
+        route=facts.workloads.route_facts,
         revision_scaler=facts.workloads.revision_scaler,
         window=window_facts(spec.tuning.windows, facts.snapshot.at),
         retry=deployment.retry,

@@ -150,7 +150,7 @@ async def _ensure_service(kube: Kube, live: Mapping[str, Any] | None, wanted: di
 async def _ensure(
     kube: Kube, deployment: LLMDeployment, workloads: Workloads, template: str, action: EnsureRevision
 ) -> None:
-    live = workloads.deployments.get(action.carrier or action.revision)
+    live = workloads.deployments.get(action.workload)
     if live is None:
         if action.replicas == 0:
             return  # A Deployment is created without a number, and would begin with one pod.
@@ -167,7 +167,7 @@ async def _ensure(
 def _rendered(deployment: LLMDeployment, workloads: Workloads, action: EnsureRevision) -> dict[str, Any]:
     if workloads.target is not None:
         return canary_of(workloads.target, deployment, action.revision, action.config, None)
-    return deployment_of(deployment, action.carrier or action.revision, action.config, None, action.revision)
+    return deployment_of(deployment, action.workload, action.config, None, action.revision)
 
 
 async def _scale(kube: Kube, live: Mapping[str, Any], replicas: int) -> None:

@@ -41,7 +41,7 @@ class Route:
         """What the condition says: of Services that are left, until they select all pods."""
         if self.facts is not None:
             return self.facts
-        if any(_selects(found) for found in self.services.values()):
+        if any(selected_revision(found) for found in self.services.values()):
             message = "The spec names no route any more, so both of its Services will select the pods of all revisions."
             return RouteFacts(obstacle=Reason.ROUTE_NOT_USABLE, message=message)
         return None
@@ -158,7 +158,7 @@ def _facts(
     obstacle: Reason | None = None,
     message: str = "",
 ) -> RouteFacts:
-    stable, canary = (_selects(services.get(name)) for name in route_service_names(deployment.metadata.name))
+    stable, canary = (selected_revision(services.get(name)) for name in route_service_names(deployment.metadata.name))
     shares = [one.share for one in backends]
     known = [share for share in shares if share is not None]
     if known and len(known) == len(shares):
@@ -169,7 +169,8 @@ def _facts(
     return RouteFacts(stable, canary, None, None, obstacle, message)
 
 
-def _selects(service: Mapping[str, Any] | None) -> str:
+def selected_revision(service: Mapping[str, Any] | None) -> str:
+    """The revision that a Service selects; empty when it selects all, or is not there."""
     selector = ((service or {}).get("spec") or {}).get("selector") or {}
     return str(selector.get(REVISION_LABEL) or "")
 

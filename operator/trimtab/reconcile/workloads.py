@@ -12,12 +12,12 @@ from trimtab.kube.client import Kube, Object
 from trimtab.kube.errors import Forbidden
 from trimtab.kube.kinds import DEPLOYMENTS, LLM_DEPLOYMENTS, NODES, PODS, SERVICES
 from trimtab.model.reading import Unknown, Why
-from trimtab.model.rollout import RevisionFacts, RolloutState
+from trimtab.model.rollout import RevisionFacts, RolloutState, RouteFacts
 from trimtab.model.snapshot import ClusterFacts, PodFacts
 from trimtab.observe.cluster import gpus, pod_facts, revision_facts
 from trimtab.reconcile.live import Given, attributed, given_of, owner_of
 from trimtab.reconcile.neighbours import ALONE, Neighbours, git_owner, pods_admitted, pods_protected, scaler_of
-from trimtab.reconcile.routes import Route, read_route
+from trimtab.reconcile.routes import Route, read_route, selected_revision
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +41,12 @@ class Workloads:
     @property
     def served(self) -> str:
         """The revision whose pods alone the Service selects; empty when it selects all."""
-        selector = ((self.service or {}).get("spec") or {}).get("selector") or {}
-        return str(selector.get(REVISION_LABEL) or "")
+        return selected_revision(self.service)
+
+    @property
+    def route_facts(self) -> RouteFacts | None:
+        """None where no route shares the traffic."""
+        return self.route.facts if self.route is not None else None
 
     def facts(self, state: RolloutState) -> dict[str, RevisionFacts]:
         """Every owned revision; also those of which only pods are left, or that share another one's workload."""

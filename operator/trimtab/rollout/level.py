@@ -25,7 +25,7 @@ def ensure(what: Stable | Candidate, replicas: int | None) -> EnsureRevision:
 
 def tuned(what: Stable | Candidate, pods: int | None = None) -> TuneLive:
     """So many pods have the live values of this revision; all of its workload's that are left, without a number."""
-    return TuneLive(what.carrier or what.revision, what.revision, what.config, pods)
+    return TuneLive(what.workload, what.revision, what.config, pods)
 
 
 def leaving(candidate: Candidate, facts: RolloutFacts, keeps: int) -> Action:

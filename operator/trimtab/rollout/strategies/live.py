@@ -54,13 +54,10 @@ def is_moved(facts: RolloutFacts, state: RolloutState, now: float) -> Pass | Hol
     return Hold(Reason.PROMOTING, f"The values are in force on {has} of {counted(wanted, 'pod')}.")
 
 
-def watching(state: RolloutState, facts: RolloutFacts, now: float) -> tuple[Action, ...]:
-    """The previous values are remembered, and nothing of them runs."""
-    stable = state.stable
-    return (*_replicas(state, facts), *((tuned(stable),) if stable is not None else ()))
-
-
-def restoring(state: RolloutState, facts: RolloutFacts, now: float) -> tuple[Action, ...]:
+def alone(state: RolloutState, facts: RolloutFacts, now: float) -> tuple[Action, ...]:
+    """All pods have stable's values: while they are watched the previous ones are remembered, and nothing of them runs;
+    at a rollback the candidate's are taken away.
+    """
     stable = state.stable
     return (*_replicas(state, facts), *((tuned(stable),) if stable is not None else ()))
 
@@ -89,7 +86,7 @@ WAY = Way(
     trying=trying,
     moving=moving,
     is_moved=is_moved,
-    watching=watching,
-    restoring=restoring,
+    watching=alone,
+    restoring=alone,
     is_back=is_back,
 )
