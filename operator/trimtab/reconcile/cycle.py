@@ -108,14 +108,14 @@ async def _cycle(key: Key, raw: Mapping[str, Any], world: World) -> float:
         await _learn(found, verdict, world)
     with steps("step"):
         state, actions = step(found.state, _rollout_facts(found, planned.wish, verdict, health, outputs), world.now())
-    report = _report(found, state, health, planned, world.memory.obstacles.get(key))
+    report = _report(found, state, health, planned, world.memory.obstacles.of(key))
     with steps("status"):
         await _publish(key, raw, report, world)
         alone = carried(found.state, found.snapshot)
         await planning.write_results(world.kube, found.deployment, state, planned, report.plan_name, world.now(), alone)
         await _announce(raw, actions, world)
     with steps("perform"):
-        obstacle = await _perform(found, actions, world)
+        obstacle = world.memory.obstacles.met(key, await _perform(found, actions, world))
     if obstacle != report.problem:
         report = await _publish_obstacle(key, report, obstacle, world)
     for judged in (verdict, outputs.verdict):
@@ -381,23 +381,17 @@ async def _perform(facts: Facts, actions: tuple[Action, ...], world: World) -> P
 
 
 async def _say_forbidden(key: Key, error: Forbidden, world: World) -> None:
-    """What may not be read or written is a condition, where at least the status may be written. It is remembered, so
-    that the next status says the same, until a whole cycle has passed.
-    """
-    world.memory.obstacles[key] = forbidden(error)
+    """What may not be read or written is a condition, where at least the status may be written."""
+    problem = world.memory.obstacles.met(key, forbidden(error))
     with suppress(KubeError, ValidationError):
         raw = await world.kube.get(LLM_DEPLOYMENTS, key.namespace, key.name)
         if raw is not None:
             deployment = LLMDeployment.model_validate(raw)
-            await _publish(key, raw, status.Report(deployment=deployment, problem=forbidden(error)), world)
+            await _publish(key, raw, status.Report(deployment=deployment, problem=problem), world)
 
 
 async def _publish_obstacle(key: Key, report: status.Report, obstacle: Problem | None, world: World) -> status.Report:
-    """Say that performing failed, or no longer does. Remembered, so that the next status says the same at once."""
-    if obstacle is None:
-        world.memory.obstacles.pop(key, None)
-    else:
-        world.memory.obstacles[key] = obstacle
+    """Say that performing failed, or no longer does."""
     report = replace(report, problem=obstacle)
     raw = await world.kube.get(LLM_DEPLOYMENTS, key.namespace, key.name)
     if raw is not None:

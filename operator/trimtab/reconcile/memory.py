@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 
 from trimtab.model.reason import Reason
 from trimtab.reconcile.neighbours import NeighbourMemory
+from trimtab.reconcile.obstacles import Obstacles
 from trimtab.reconcile.routes import Weighing
-from trimtab.reconcile.spec_checks import Problem
 
 _LASTING = 3  # cycles that a mood must last
 _UNLIKE = 2  # so many times longer when it is not the same mood all the time
@@ -79,7 +79,7 @@ class Memory:
 
     _moods: dict[Key, _Mood] = field(default_factory=dict)
     _intents: dict[Key, tuple[str, float]] = field(default_factory=dict)
-    obstacles: dict[Key, Problem] = field(default_factory=dict)
+    obstacles: Obstacles = field(default_factory=Obstacles)
     adopted: dict[tuple[str, str], Key] = field(default_factory=dict)
     neighbours: NeighbourMemory = field(default_factory=NeighbourMemory)
     weighing: Weighing = field(default_factory=Weighing)
@@ -114,7 +114,7 @@ class Memory:
         """Drop everything about a resource that is gone."""
         self._intents.pop(key, None)
         self._moods.pop(key, None)
-        self.obstacles.pop(key, None)
+        self.obstacles.forget(key)
         self.weighing.forget(key)
         self.adopted = {place: owner for place, owner in self.adopted.items() if owner != key}
 
