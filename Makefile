@@ -35,11 +35,12 @@ test-unit: ## Unit, property and golden tests: no cluster, no engine.
 test-cluster: ## The resources and the clients against the real API server.
 	$(PYTEST) -m "cluster and not vllm and not teardown and not faults" --ignore=tests/e2e
 
-test-e2e: ## The operator end to end on the local cluster, with emulated engines.
-	$(PYTEST) -m "cluster and not vllm and not teardown and not faults and not long" tests/e2e
+test-e2e: ## The operator end to end on the local cluster, with emulated engines, three files at a time.
+	$(PYTEST) -n 3 --dist loadfile -m "cluster and not vllm and not faults and not long and not alone" tests/e2e
+	$(PYTEST) -m "cluster and alone" tests/e2e
 
 test-e2e-long: ## The same, the longer ones: the strategies beside the canary, live values of running pods.
-	$(PYTEST) -m "cluster and not vllm and long" tests/e2e
+	$(PYTEST) -n 2 --dist loadfile -m "cluster and not vllm and long" tests/e2e
 
 test-faults: ## The operator, the API server, Prometheus and pods fail at every moment (docs/faults.md), half an hour.
 	$(PYTEST) -n 3 --dist worksteal -m "faults" tests/fault
