@@ -33,7 +33,7 @@ test-unit: ## Unit, property and golden tests: no cluster, no engine.
 	$(PYTEST) -n 2 --dist worksteal -m "not cluster and not vllm and not teardown" --cov --cov-report=term:skip-covered --cov-fail-under=80
 
 test-cluster: ## The resources and the clients against the real API server.
-	$(PYTEST) -m "cluster and not vllm and not teardown and not faults" --ignore=tests/e2e
+	$(PYTEST) -n 2 --dist loadfile -m "cluster and not vllm and not teardown and not faults" --ignore=tests/e2e
 
 test-e2e: ## The operator end to end on the local cluster, with emulated engines, three files at a time.
 	$(PYTEST) -n 3 --dist loadfile -m "cluster and not vllm and not faults and not long and not alone" tests/e2e
@@ -47,7 +47,8 @@ test-faults: ## The operator, the API server, Prometheus and pods fail at every 
 	$(PYTEST) -m "faults" tests/e2e
 
 test-vllm: ## Real vLLM: the emulator's contract, the engine's programs, one end-to-end run.
-	$(PYTEST) -m "vllm and not long"
+	$(PYTEST) -n 2 --dist loadfile -m "vllm and not cluster and not long"
+	$(PYTEST) -m "vllm and cluster and not long"
 
 test-vllm-long: ## Real vLLM, the longer ones: the memory model, the quality gate on a trained model, the other engines.
 	$(PYTEST) -m "vllm and long"
