@@ -56,6 +56,7 @@ class EngineCatalogue:
     conflicts: tuple[Conflict, ...] = ()
     note: str = ""
     scores_text: bool = False  # whether its API is known to give the log-probabilities of a text
+    inside: tuple[str, str] | None = None  # name and version of the engine that it wraps, and whose speed it has
 
     @property
     def tunable(self) -> bool:
@@ -66,6 +67,10 @@ class EngineCatalogue:
     def covered(self) -> str:
         """The versions that the catalogue covers, for a message."""
         return f"{_text(self.since)} up to, but not including, {_text(self.until)}"
+
+    def performs_as(self, version: str) -> tuple[str, str]:
+        """Name and version of the engine whose speed and memory it has: its own, or those of the one inside."""
+        return self.inside or (self.name, version)
 
     def supports(self, version: str) -> bool:
         """Whether the flags of this version are known. A version that is not known gets no flag from here."""

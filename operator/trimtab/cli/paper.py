@@ -9,7 +9,6 @@ from typing import Annotated
 
 import typer
 
-from trimtab.catalogue.engines import find_engine
 from trimtab.cli import paper_input, paper_output
 from trimtab.cli.access import fail
 from trimtab.cli.paper_input import InputError
@@ -27,7 +26,7 @@ Rate = Annotated[float | None, typer.Option(help="Requests per second, of all re
 Concurrency = Annotated[float | None, typer.Option(help="Clients that each wait for their answer (closed loop).")]
 Burstiness = Annotated[float, typer.Option(help="Squared variation of the times between requests; 1 is Poisson.")]
 Prefix = Annotated[float, typer.Option("--prefix-share", help="Part of the prompt found in the prefix cache, 0 to 1.")]
-EngineName = Annotated[str, typer.Option("--engine", help="vllm, sglang or trtllm.")]
+EngineName = Annotated[str, typer.Option("--engine", help="vllm, trimtab, sglang or trtllm.")]
 EngineVersion = Annotated[str, typer.Option("--engine-version", help="Decides defaults; the newest when left out.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 MaxModelLen = Annotated[int | None, typer.Option(help="The longest context that is served, in tokens.")]
@@ -58,6 +57,7 @@ def plan(
 ) -> None:
     """Say which configuration to start a model with, what it will do, and what else was considered."""
     try:
+        served_by, version = paper_input.engine(engine, engine_version)
         request = (
             paper_input.request_from_manifest(file, gpus)
             if file is not None
@@ -65,8 +65,8 @@ def plan(
                 model=paper_input.model(model),
                 device=paper_input.device(gpu),
                 gpus=1 if gpus is None else gpus,
-                engine=_engine(engine),
-                version=engine_version,
+                engine=served_by,
+                version=version,
                 traffic=_traffic(isl, osl, rate, concurrency, burstiness, prefix_share),
                 max_model_len=max_model_len,
             )
@@ -121,14 +121,15 @@ def simulate(
 ) -> None:
     """Say what one configuration of one replica does under a traffic: what if."""
     try:
+        served_by, version = paper_input.engine(engine, engine_version)
         shape = paper_input.model(model)
         gpus = tensor_parallel * data_parallel
         own = paper_input.native(shape) if weights == "native" else (weights, weights)
         point = ServingPoint(
             model=shape,
             device=paper_input.device(gpu),
-            engine=_engine(engine),
-            version=engine_version,
+            engine=served_by,
+            version=version,
             layout=Layout(
                 tensor=tensor_parallel,
                 pipeline=pipeline_parallel,
@@ -156,12 +157,6 @@ def simulate(
         typer.echo(json.dumps(paper_output.figures_json(figures), indent=2))
     else:
         paper_output.show_point(paper_output.console(), point, traffic, room, figures)
-
-
-def _engine(name: str) -> str:
-    if name != "trtllm" and (find_engine(name) is None or name == "tgi"):
-        raise InputError("engine", f"There is no performance model of {name!r}; there are vllm, sglang and trtllm.")
-    return name
 
 
 def _traffic(

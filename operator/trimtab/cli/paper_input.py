@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from trimtab.api.convert import config_of, slo_of
 from trimtab.api.v1alpha1 import LLMDeployment
+from trimtab.catalogue.engines import find_engine
 from trimtab.catalogue.gpus import GPUS, Device, find_device
 from trimtab.catalogue.models import find_model
 from trimtab.catalogue.models.config_json import ConfigError, read_config
@@ -19,6 +20,7 @@ from trimtab.catalogue.models.shape import ModelShape
 from trimtab.model.config import KnobValue
 from trimtab.model.slo import LatencyTarget
 from trimtab.plan.memory.formats import KV_CACHE, WEIGHTS
+from trimtab.plan.memory.layout import ENGINES
 from trimtab.plan.paper import PaperError, PaperRequest
 from trimtab.plan.paper.options import native_formats as native
 from trimtab.plan.point import Traffic
@@ -27,6 +29,7 @@ from trimtab.plan.request import Bounds, Objective
 __all__ = [
     "InputError",
     "device",
+    "engine",
     "formats",
     "model",
     "native",
@@ -47,6 +50,16 @@ _UNDERSTOOD = (
     "dataParallelSize",
     "enableExpertParallel",
 )
+
+
+def engine(name: str, version: str, *, field: str = "engine") -> tuple[str, str]:
+    """Name and version of the engine by whose performance one is predicted. Raises InputError."""
+    known = find_engine(name)
+    found = (name, version) if known is None else known.performs_as(version)
+    if found[0] not in ENGINES:
+        names = ", ".join(sorted({*ENGINES, "trimtab"}))
+        raise InputError(field, f"There is no performance model of {name!r}; there are those of {names}.")
+    return found
 
 
 def model(text: str) -> ModelShape:
@@ -148,14 +161,15 @@ def request_from_manifest(path: Path, gpus: int | None) -> PaperRequest:
         raise InputError("spec.workload", f"{path}: promptTokens and outputTokens are needed to plan on paper.")
     if not workload.requests_per_second_milli:
         raise InputError("spec.workload.requestsPerSecondMilli", f"{path}: the rate is needed to plan on paper.")
+    name, version = engine(spec.engine.name, spec.engine.version, field="spec.engine.name")
     config, knobs = config_of(spec), spec.tuning.knobs
     held = {knob: value for knob in knobs.locked or () if (value := config.get(knob)) is not None}
     return PaperRequest(
         model=_served(spec.model.source or spec.model.name),
         device=device(spec.accelerator.type),
         gpus=spec.accelerator.count * max(1, spec.replicas) if gpus is None else gpus,
-        engine=spec.engine.name,
-        version=spec.engine.version,
+        engine=name,
+        version=version,
         traffic=Traffic(
             prompt=workload.prompt_tokens,
             output=workload.output_tokens,

@@ -55,6 +55,11 @@ class Context:
             by_arguments=catalogue.set_by_arguments(request.version, request.arguments),
         )
 
+    @property
+    def performs_as(self) -> tuple[str, str]:
+        """Name and version of the engine as the performance model knows it."""
+        return self.catalogue.performs_as(self.request.version)
+
     def value(self, knob: str) -> KnobValue | None:
         """The effective value, or None where it is not known."""
         return self.effective.get(knob)

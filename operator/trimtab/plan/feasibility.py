@@ -7,7 +7,6 @@ end of its interval, over every layout of the pod's GPUs, is what no configurati
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
 
 import numpy as np
 
@@ -18,10 +17,9 @@ from trimtab.model.slo import Latency, LatencyTarget
 from trimtab.model.wording import number, seconds
 from trimtab.plan.context import Context
 from trimtab.plan.memory import DoesNotFit, fit
+from trimtab.plan.modelled.subject import ENGINES
 from trimtab.plan.performance import Forecast, forecast
 from trimtab.plan.point import Layout, ServingPoint, Traffic
-
-_ENGINES: Final = frozenset({"vllm", "sglang"})
 
 
 def infeasible(context: Context) -> NoPlan | None:
@@ -50,7 +48,7 @@ def infeasible(context: Context) -> NoPlan | None:
 def _points(context: Context) -> Sequence[ServingPoint]:
     """The engine's defaults in every tensor-parallel layout of the pod's GPUs; none where too little is known."""
     request, shape = context.request, context.request.model
-    if shape is None or context.device.gpu is None or request.engine not in _ENGINES:
+    if shape is None or context.device.gpu is None or context.performs_as[0] not in ENGINES:
         return ()
     sizes = [size for size in (1, 2, 4, 8) if size <= max(1, request.gpus_per_pod)]
     points = (_point(context, shape, size) for size in sizes)
@@ -58,11 +56,12 @@ def _points(context: Context) -> Sequence[ServingPoint]:
 
 
 def _point(context: Context, shape: ModelShape, tensor: int) -> ServingPoint:
+    engine, version = context.performs_as
     return ServingPoint(
         model=shape,
         device=context.device,
-        engine=context.request.engine,
-        version=context.request.version,
+        engine=engine,
+        version=version,
         layout=Layout(tensor=tensor),
         weights=shape.native,
         experts=shape.native_experts,

@@ -32,7 +32,7 @@ def learn(request: PlanRequest) -> State | None:
 def observation_of(request: PlanRequest) -> Observation | None:
     """Predicted without correction beside measured; None where either is not to be had."""
     catalogue = find_engine(request.engine)
-    if catalogue is None or request.model is None or request.engine not in ENGINES:
+    if catalogue is None or request.model is None or catalogue.performs_as(request.version)[0] not in ENGINES:
         return None
     load = read(request.snapshot, request.stable)
     if isinstance(load, Unknown) or not load.itl or not load.request_rate:

@@ -94,6 +94,7 @@ def test_a_plan_for_a_manifest_takes_everything_from_it(tmp_path: Path) -> None:
         ("spec.workload", ("workload",), None),
         ("spec.workload.requestsPerSecondMilli", ("workload", "requestsPerSecondMilli"), None),
         ("spec.model.source", ("model", "source"), "acme/unheard-of"),
+        ("spec.engine.name", ("engine", "name"), "tgi"),
         ("spec.replicas", ("replicas",), "many"),
     ],
 )
@@ -112,6 +113,19 @@ def test_a_manifest_that_lacks_something_is_told_which_field(
     code, text = run("plan", "-f", str(file))
     assert code == 1
     assert field in text
+
+
+def test_the_serving_image_is_planned_as_the_vllm_that_is_inside(tmp_path: Path) -> None:
+    answers = []
+    for engine in ({"name": "vllm", "version": "0.32.0"}, {"name": "trimtab", "version": "0.1.0"}):
+        document = json.loads(json.dumps(MANIFEST))
+        document["spec"]["engine"] |= engine
+        file = tmp_path / "chat.yaml"
+        file.write_text(yaml.safe_dump(document))
+        code, text = run("plan", "-f", str(file), "--json")
+        assert code == 0, text
+        answers.append(json.loads(text))
+    assert answers[0] == answers[1]
 
 
 def test_a_model_can_be_given_by_its_config_json(tmp_path: Path) -> None:

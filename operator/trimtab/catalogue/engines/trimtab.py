@@ -87,6 +87,7 @@ TRIMTAB: Final = EngineCatalogue(
     name="trimtab",
     title="the serving image of Trimtab",
     scores_text=VLLM.scores_text,
+    inside=(VLLM.name, ".".join(map(str, VLLM_INSIDE))),
     since=(0, 1, 0),
     until=(0, 2, 0),
     all_knobs=(*(knob for name, knob in _INSIDE.items() if name not in _LIVE), *_LIMITS),

@@ -49,7 +49,7 @@ class Choices:
         return {knob: value for knob, value in here.items() if value != self.subject.values[knob]}
 
     def config(self, context: Context, row: int) -> EngineConfig:
-        return context.request.config.with_changes(self.changes(row))
+        return context.request.config.with_changes(self.subject.limits.set(self.changes(row)))
 
 
 def choices(context: Context, subject: Subject, *, altering: bool) -> Choices:
@@ -93,7 +93,7 @@ def _values(
         usual += [edge for edge in (bounds.minimum, bounds.maximum) if edge is not None and edge not in (*usual, now)]
     kept: list[KnobValue] = []
     for value in sorted(usual, key=lambda value: (isinstance(value, str), value)):
-        why = context.refusal(knob, value)
+        why = context.refusal(subject.limits.knob(knob, value), value)
         if why is None:
             kept.append(value)
         elif not refused:
@@ -109,7 +109,7 @@ def _usual(context: Context, subject: Subject, knob: str) -> Iterator[KnobValue]
         case "maxNumBatchedTokens":
             yield from _BUDGETS
         case "kvCacheDtype" if device.supports_fp8 and subject.point.kv_cache == "bf16":
-            yield "fp8" if context.catalogue.name == "vllm" else "fp8_e4m3"
+            yield "fp8" if subject.point.engine == "vllm" else "fp8_e4m3"
         case "gpuMemoryUtilizationPercent" if subject.values[knob] and subject.point.kv_cache_bytes is None:
             yield from (share for share in _SHARES if share > int(subject.values[knob]))
         case "tensorParallelSize" if subject.point.layout.expert == 1:
@@ -131,16 +131,15 @@ def _sound(context: Context, subject: Subject, space: Space) -> Bools:
     most = max(request.gpus_per_pod, subject.point.layout.gpus * subject.copies)
     kept = (gpus <= most) & (space.numbers("maxNumSeqs") <= space.numbers("maxNumBatchedTokens"))
     for bad in request.tried:
-        kept &= ~_as_bad(request.config, bad, subject.values, space)
+        kept &= ~_as_bad(subject.limits.read(request.config.changes_to(bad)), subject.values, space)
     now = space.row(subject.values)
     if now is not None:
         kept[now] = True
     return np.asarray(kept)
 
 
-def _as_bad(config: EngineConfig, bad: EngineConfig, values: Mapping[str, KnobValue], space: Space) -> Bools:
+def _as_bad(changes: Mapping[str, KnobValue | None], values: Mapping[str, KnobValue], space: Space) -> Bools:
     """Rows that were tried, and those that go as far in the same direction with one limit, whatever the others are."""
-    changes = config.changes_to(bad)
     if any(knob not in values or value is None for knob, value in changes.items()):
         return np.zeros(space.count, bool)
     same, single = np.ones(space.count, bool), len(changes) == 1 and not _LIMITS.isdisjoint(changes)
@@ -167,12 +166,15 @@ def _starting(subject: Subject, space: Space) -> Bools:
 
 
 def effort(found: Choices, demand: float) -> Floats:
-    """How far each row is from what runs: knobs changed, then whether a burst finds room, then doublings."""
+    """How far each row is from what runs: knobs changed, half as far without a restart, then whether a burst finds
+    room, then doublings.
+    """
     space, values = found.space, found.subject.values
     total = np.zeros(space.count)
     for axis in space.axes:
         differs = space.choices(axis.knob) != axis.values.index(values[axis.knob])
-        total = total + differs
+        started = found.subject.limits.started.get(axis.knob)
+        total = total + differs * (1.0 if started is None else np.where(space.numbers(axis.knob) > started, 1.0, 0.5))
         if axis.knob in _HARMLESS:
             total = total + 0.01 * np.abs(np.log2(space.numbers(axis.knob) / int(values[axis.knob])))
     short = space.numbers("maxNumSeqs") < math.ceil(BURST * demand / max(1, found.subject.copies))

@@ -91,7 +91,7 @@ def _kept(context: Context, found: Choices, weighed: Weighed, goal: Goal, chosen
         return None
     if request.config.with_changes(plan.optimizations[0].as_changes) in request.tried:
         return None
-    changes = request.config.changes_to(plan.result)
+    changes = found.subject.limits.read(request.config.changes_to(plan.result))
     if any(knob not in found.subject.values or value is None for knob, value in changes.items()):
         return None
     row = found.space.row({**found.subject.values, **changes})  # type: ignore[dict-item]

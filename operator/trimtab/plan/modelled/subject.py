@@ -12,6 +12,7 @@ from trimtab.model.config import KnobValue
 from trimtab.model.plan import OptimizationType
 from trimtab.plan.context import Context
 from trimtab.plan.memory import DoesNotFit, fit, limits_of
+from trimtab.plan.modelled.limits import Limits
 from trimtab.plan.performance import forecast
 from trimtab.plan.point import Layout, ServingPoint, Traffic
 from trimtab.plan.workload import Workload
@@ -40,12 +41,15 @@ _LONGEST_SHARE: Final = 0.95  # of a prompt that prefixes can save: its end is a
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subject:
-    """`point` is one copy of the engine, `copies` share a pod and its `traffic`; `values` are the knobs of now."""
+    """`point` is one copy of the engine, `copies` share a pod and its `traffic`; `values` are the knobs of now, of the
+    limits of a batch those in force, and `limits` says how these are set.
+    """
 
     point: ServingPoint
     copies: int
     traffic: Traffic
     values: Mapping[str, KnobValue]
+    limits: Limits
 
     @property
     def overloaded(self) -> bool:
@@ -73,16 +77,17 @@ class Subject:
 def subject_of(context: Context) -> Subject | None:
     """None where something that the model needs is not known, or contradicts that the engine runs."""
     shape = context.request.model
-    if shape is None or context.device.gpu is None or context.request.engine not in ENGINES:
+    if shape is None or context.device.gpu is None or context.performs_as[0] not in ENGINES:
         return None
     point = point_of(context, shape)
     if point is None or isinstance(fit(point), DoesNotFit):
         return None
     copies = context.number("dataParallelSize") or 1
     traffic = traffic_of(context.workload, point, copies)
-    return (
-        None if traffic is None else Subject(point=point, copies=copies, traffic=traffic, values=_now(context, point))
-    )
+    if traffic is None:
+        return None
+    limits = Limits.of(context)
+    return Subject(point=point, copies=copies, traffic=traffic, values=_now(context, point, limits), limits=limits)
 
 
 def point_of(context: Context, shape: ModelShape) -> ServingPoint | None:
@@ -98,11 +103,12 @@ def point_of(context: Context, shape: ModelShape) -> ServingPoint | None:
     share, size = context.number("gpuMemoryUtilizationPercent"), context.number("kvCacheMemoryMebibytes")
     if weights is None or cache is None:
         return None
+    engine, version = context.performs_as
     return ServingPoint(
         model=shape,
         device=context.device,
-        engine=context.request.engine,
-        version=context.request.version,
+        engine=engine,
+        version=version,
         layout=_layout(context),
         weights=weights,
         experts=shape.native_experts if weights == shape.native else "",
@@ -145,12 +151,14 @@ def mixture(shape: ModelShape) -> bool:
     return any(isinstance(block.feed_forward, Experts) for block in shape.blocks)
 
 
-def _now(context: Context, point: ServingPoint) -> dict[str, KnobValue]:
+def _now(context: Context, point: ServingPoint, in_force: Limits) -> dict[str, KnobValue]:
     """The values of `KNOBS` that hold, also where the engine derives them itself."""
     limits = limits_of(point)
     return {
-        "maxNumSeqs": context.number("maxNumSeqs") or int(limits.sequences),
-        "maxNumBatchedTokens": context.number("maxNumBatchedTokens") or int(limits.step_tokens),
+        "maxNumSeqs": in_force.of_knob("maxNumSeqs") or context.number("maxNumSeqs") or int(limits.sequences),
+        "maxNumBatchedTokens": in_force.of_knob("maxNumBatchedTokens")
+        or context.number("maxNumBatchedTokens")
+        or int(limits.step_tokens),
         "kvCacheDtype": context.value("kvCacheDtype") or "auto",
         "gpuMemoryUtilizationPercent": context.number("gpuMemoryUtilizationPercent") or 0,  # 0: the engine's own
         "tensorParallelSize": point.layout.tensor,

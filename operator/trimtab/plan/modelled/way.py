@@ -77,12 +77,15 @@ def _optimization(
     old, new = rows
     before, after = found.space.config(old), found.space.config(new)
     changed = {knob: value for knob, value in after.items() if before[knob] != value}
+    set_by = found.subject.limits.set(changed)
+    restart = not all(context.is_live(knob) for knob in set_by)
     return context.optimization(
         KNOBS[next(iter(changed))],
         title=words.title(changed),
         description=words.description(known, old, new),
-        changes={knob: (value, f"{told(context.workload)}.") for knob, value in changed.items()},
-        effects=(*_effects(found, weighed, old, new), *_capacity(found, old, new)),
+        changes={knob: (value, f"{told(context.workload)}.") for knob, value in set_by.items()},
+        # Running pods keep the cache that they were started with.
+        effects=(*_effects(found, weighed, old, new), *(_capacity(found, old, new) if restart else ())),
         addresses=context.found(*BottleneckKind),
         risks=words.risks(changed),
         prerequisites=words.prerequisites(context, changed),

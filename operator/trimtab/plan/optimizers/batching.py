@@ -183,7 +183,7 @@ def _slot_changes(context: Context, target: int, reason: str) -> dict[str, tuple
     active, budget = context.number("maxNumActiveSeqs"), context.number("maxNumBatchedTokens")
     if active is not None and active != target:
         changes["maxNumActiveSeqs"] = (None, "It would limit the running sequences below maxNumSeqs.")
-    one_per_sequence = context.catalogue.name in ("vllm", "trimtab")
+    one_per_sequence = context.performs_as[0] == "vllm"
     if one_per_sequence and budget is not None and budget < target:
         changes["maxNumBatchedTokens"] = (target, "A step needs at least one token for each sequence.")
     return changes

@@ -85,7 +85,7 @@ def _eight_bits(context: Context) -> Iterator[Optimization | Rejected]:
     if not context.device.cpu and not context.device.supports_fp8:
         yield Rejected(_TITLE_DTYPE, f"{context.request.device} is not known to compute with an fp8 KV cache.")
         return
-    value = "fp8" if context.catalogue.name == "vllm" else "fp8_e4m3"
+    value = "fp8" if context.performs_as[0] == "vllm" else "fp8_e4m3"
     basis = f"half the bytes per token; fewer preemptions, {MEASURED}"
     usage = context.workload.kv_usage
     full = "The KV cache is too small" if usage is None else f"{percent(usage)} of the KV cache is used"

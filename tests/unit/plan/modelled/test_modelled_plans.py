@@ -20,7 +20,7 @@ from tests.unit.plan.gpu_cases import (
 from tests.unit.plan.scenarios import Pod, health, snapshot
 from trimtab.catalogue.models import find_model
 from trimtab.model.config import EngineConfig
-from trimtab.model.plan import Effect, Metric, NoPlan, OptimizationType, Plan
+from trimtab.model.plan import Effect, Effort, Metric, NoPlan, OptimizationType, Plan
 from trimtab.model.reason import Reason
 from trimtab.model.slo import Latency, LatencyTarget, Slo
 from trimtab.plan import Bounds, Objective, PlanRequest, propose
@@ -232,3 +232,39 @@ def test_while_everything_is_served_within_the_targets_there_is_nothing_for_the_
     answer = propose(replace(long_prompts(slo=Slo()), **seen(full)))
     assert isinstance(answer, NoPlan)
     assert "throughput follows the load" in answer.message
+
+
+def image(**changes: Any) -> PlanRequest:
+    """Trimtab's own serving image, which was started for `maxNumSeqs` and runs eight sequences."""
+    config = {"maxNumSeqs": 256, "maxNumActiveSeqs": 8, **changes.pop("config", {})}
+    return overloaded(engine="trimtab", version="0.1.0", config=config, **changes)
+
+
+def test_the_serving_image_is_predicted_as_the_vllm_inside_and_tuned_without_a_restart() -> None:
+    plan, plain = planned(image()), planned(overloaded())
+    assert plan.start.changes_to(plan.result) == {"maxNumActiveSeqs": plain.result["maxNumSeqs"]}
+    step = plan.optimizations[0]
+    assert step.effort is Effort.LIVE
+    assert effect(plan, Metric.THROUGHPUT).ratio == pytest.approx(effect(plain, Metric.THROUGHPUT).ratio, rel=0.05)
+    assert Metric.KV_CAPACITY not in {found.metric for found in step.effects}, "running pods keep their cache"
+
+
+def test_more_than_the_serving_image_was_started_for_needs_a_restart_and_no_limit_below_it() -> None:
+    plan = planned(image(config={"maxNumSeqs": 16}))
+    assert int(plan.result["maxNumSeqs"]) >= 64
+    assert "maxNumActiveSeqs" not in plan.result
+    assert plan.optimizations[0].effort is Effort.RESTART
+    locked = planned(image(config={"maxNumSeqs": 16}, locked=frozenset({"maxNumSeqs"})))
+    assert locked.start.changes_to(locked.result) == {"maxNumActiveSeqs": 16}
+
+
+def test_a_live_limit_that_was_bad_is_not_proposed_again_nor_one_beyond() -> None:
+    first = planned(image())
+    bad = EngineConfig({"maxNumSeqs": 256, "maxNumActiveSeqs": 64})
+    again = planned(image(tried=(first.result, bad)))
+    assert int(again.result["maxNumActiveSeqs"]) < 64
+
+
+def test_a_plan_of_live_limits_is_kept_while_it_is_good() -> None:
+    plan = planned(image())
+    assert propose(image(plan=plan)) is plan
