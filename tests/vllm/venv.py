@@ -4,7 +4,7 @@ It is made once from `requirements-engine-cpu.lock` and kept in the cache by the
 it, so several checkouts share it. `python -m tests.vllm.venv` makes it if needed and prints its folder.
 
 DeepSpeed and ONNX Runtime are in a small second one on top of it, made from `requirements-engine-fallback.lock` for the
-longer tests (140 MB, seconds).
+longer tests (140 MB, seconds), and what quantizes in a third one, from `requirements-engine-quantize.lock` (230 MB).
 
 Needs gcc and binutils (see engine_image/cuda_standins.py) and the library libnuma1.
 """
@@ -25,6 +25,7 @@ from tests.models.make_llama import cache_root
 ROOT = Path(__file__).resolve().parents[2]
 LOCK = ROOT / "requirements-engine-cpu.lock"
 FALLBACK_LOCK = ROOT / "requirements-engine-fallback.lock"
+QUANTIZE_LOCK = ROOT / "requirements-engine-quantize.lock"
 FINISHERS = (ROOT / "engine_image" / "cuda_standins.py", ROOT / "engine_image" / "vllm_metadata.py")
 PYTHON = "3.11"
 
@@ -59,7 +60,15 @@ def _make(folder: Path) -> None:
 
 
 def _make_fallback(folder: Path) -> None:
-    """The packages of the other environment are found by a line in a `.pth` file, so none is there twice."""
+    _on_top(folder, FALLBACK_LOCK, "onnxruntime_genai")
+
+
+def _make_quantize(folder: Path) -> None:
+    _on_top(folder, QUANTIZE_LOCK, "auto_round")
+
+
+def _on_top(folder: Path, lock: Path, module: str) -> None:
+    """The packages of the engine's environment are found by a line in a `.pth` file, so none is there twice."""
     base = ensure()
     subprocess.run([_uv(), "venv", "--quiet", "--python", str(base / "bin" / "python"), str(folder)], check=True)
     packages = Path("lib") / f"python{PYTHON}" / "site-packages"
@@ -68,8 +77,8 @@ def _make_fallback(folder: Path) -> None:
     # DeepSpeed compiles its kernels at its installation unless it is told not to.
     own = {**os.environ, "DS_BUILD_OPS": "0", "DS_ACCELERATOR": "cpu"}
     python = folder / "bin" / "python"
-    subprocess.run([*install, "--python", str(python), "-r", str(FALLBACK_LOCK)], env=own, check=True)
-    subprocess.run([str(python), "-c", "import onnxruntime_genai"], check=True)
+    subprocess.run([*install, "--python", str(python), "-r", str(lock)], env=own, check=True)
+    subprocess.run([str(python), "-c", f"import {module}"], check=True)
 
 
 def ensure() -> Path:
@@ -80,6 +89,11 @@ def ensure() -> Path:
 def ensure_fallback() -> Path:
     """The folder of the environment that has DeepSpeed and ONNX Runtime, too."""
     return _ensure(cache_root() / f"engine-fallback-venv-{_hash(LOCK, FALLBACK_LOCK, *FINISHERS)}", _make_fallback)
+
+
+def ensure_quantize() -> Path:
+    """The folder of the environment that quantizes."""
+    return _ensure(cache_root() / f"engine-quantize-venv-{_hash(LOCK, QUANTIZE_LOCK, *FINISHERS)}", _make_quantize)
 
 
 def _ensure(folder: Path, make: Callable[[Path], None]) -> Path:
@@ -104,6 +118,11 @@ def python() -> Path:
 def fallback_python() -> Path:
     """The interpreter that has all engines."""
     return ensure_fallback() / "bin" / "python"
+
+
+def quantize_python() -> Path:
+    """The interpreter that quantizes, and asks vLLM what came of it."""
+    return ensure_quantize() / "bin" / "python"
 
 
 def main() -> int:
