@@ -246,7 +246,9 @@ class Cluster:
         by_revision: dict[str, list[PodFacts]] = {name: [] for name in found}
         for pod in pods:
             revision = attributed(state, _given(pod))
-            facts = replace(self._facts(pod), revision=revision, live=self._has_taken(pod, revision))
+            facts = replace(
+                self._facts(pod), revision=revision, live=self._has_taken(pod, revision), carrier=pod.revision
+            )
             by_revision.setdefault(revision, []).append(facts)
         return {
             name: replace(found.get(name) or RevisionFacts(name, desired=0), pods=tuple(pods))

@@ -59,7 +59,7 @@ class Workloads:
         for pod in self.pods:
             given = self.given.get(pod.name)
             revision = attributed(state, given) if given is not None else pod.revision
-            by_revision.setdefault(revision, []).append(replace(pod, revision=revision))
+            by_revision.setdefault(revision, []).append(replace(pod, revision=revision, carrier=pod.revision))
         found = {
             (name := owner_of(state, workload)): replace(
                 revision_facts(deployment, by_revision.pop(name, []), revision=name),
