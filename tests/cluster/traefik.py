@@ -54,10 +54,10 @@ def build(layout: Layout, commands: Commands) -> Path:
         return target / "traefik"
     work = target.with_name(f"{target.name}.part")
     shutil.rmtree(work, ignore_errors=True)
-    source = _copied(fetched(layout, MODULE, VERSION, SUM), work / "source")
+    source = copied(fetched(layout, MODULE, VERSION, SUM), work / "source")
     # Its go.mod asks for Go 1.25, which an older Go fetches as a module.
     env = {**go_environment(layout), "GOTOOLCHAIN": "auto", "CGO_ENABLED": "0", "GOFLAGS": _FLAGS}
-    library = _copied(_required(go, source, env), work / "certificates")
+    library = copied(_required(go, source, env), work / "certificates")
     for path in (library / _PROVIDERS).glob("*.go"):
         path.unlink()
     (library / _PROVIDERS / "none.go").write_text(_NO_PROVIDERS)
@@ -75,7 +75,7 @@ def build(layout: Layout, commands: Commands) -> Path:
     return target / "traefik"
 
 
-def _copied(module: Path, to: Path) -> Path:
+def copied(module: Path, to: Path) -> Path:
     """A copy that may be written to."""
     shutil.copytree(module, to, copy_function=shutil.copyfile)
     for folder in (to, *(path for path in to.rglob("*") if path.is_dir())):
