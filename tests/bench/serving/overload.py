@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from tests.bench.serving.rows import Row, at_least, at_most, told
+from tests.bench.serving.servers import ours, served
 from tests.bench.serving.traffic import Running, configure, run
 from trimtab_engine.bench.result import Sample, Scenario
 
@@ -33,7 +34,13 @@ class Slo:
         return sample.ttft is not None and sample.ttft <= self.ttft and sample.seconds <= self.whole
 
 
-def rows(server: Running, tell: Tell, *, seconds: float = 15.0) -> Iterator[Row]:
+def rows(tell: Tell) -> Iterator[Row]:
+    with served(ours("overload")) as server:
+        run(server, seconds=4.0, settle=0.0)
+        yield from overloaded(server, tell)
+
+
+def overloaded(server: Running, tell: Tell, *, seconds: float = 15.0) -> Iterator[Row]:
     """Capacity is what 16 clients in a closed loop get with 16 requests at once; the SLO is three times their median
     TTFT and time. The server is told one number of it: a request may wait for as long as the SLO leaves after the
     TTFT of a request that does not wait. Then arrivals come by chance, as many as the capacity and three times that,

@@ -61,7 +61,8 @@ class EmulatedGenerator:
         flags = [str(word) for pair in sizes.items() for word in pair]
         engine = parse(["serve", "emulated", *flags], environment)
         faults = read_faults(environment, engine.flags)
-        self._make = lambda: Engine(engine, Counters(engine), faults)
+        self._config = engine
+        self._faults = faults
         self._engine: Engine | None = None
         self._stepping: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -73,7 +74,7 @@ class EmulatedGenerator:
 
     def start(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._engine = self._make()
+        self._engine = Engine(self._config, Counters(self._config), self._faults)
         self._stepping = self._loop.create_task(self._engine.run())
 
     def stop(self) -> None:
