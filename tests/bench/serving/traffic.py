@@ -54,6 +54,7 @@ def run(
     rate: float | None = None,
     stream: bool = True,
     chat: bool = False,
+    prompt: str = PROMPT,
     output: str = OUTPUT,
     model: str = MODEL_NAME,
     exact: bool = True,
@@ -65,7 +66,7 @@ def run(
     target = Target(
         url=f"{server.url}/v1", model=model, chat=chat, temperature=0.0, keep_alive=True, timeout=120, ignore_eos=exact
     )
-    work = Workload(prompt_tokens=Lengths.parse(PROMPT), output_tokens=Lengths.parse(output), seed=next(_seeds))
+    work = Workload(prompt_tokens=Lengths.parse(prompt), output_tokens=Lengths.parse(output), seed=next(_seeds))
     traffic = Traffic(concurrency=clients, rate=rate, max_seconds=seconds, pause_after_failure=0.5)
     plan = Plan(name="load", traffic=traffic, asking=work, stream=stream, settle_seconds=settle)
     return asyncio.run(scenario(Server(server.url), target, plan))

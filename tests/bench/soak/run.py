@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import psutil
 
@@ -29,25 +29,29 @@ Tell = Callable[[str], None]
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """How long, how long of that is warm-up, and how often is looked. Seconds."""
+    """How long, how long of that is warm-up, and how often is looked, in seconds; the lengths of prompts and answers in
+    tokens."""
 
     seconds: float
     warm_up: float
     every: float = 5.0
     calibration: float = 20.0
+    prompt: str = "uniform:48-80"
+    output: str = "uniform:24-40"
 
 
 def soak(server: Running, plan: Plan, *, engine: str, collector: Sink, tell: Tell) -> Recording:
     """`collector` gets the server's spans; what came is counted and thrown away."""
-    capacity = run(server, clients=CLIENTS, seconds=plan.calibration, chat=True).requests_per_second
+    load = {"prompt": plan.prompt, "output": plan.output, "chat": True}
+    capacity = run(server, clients=CLIENTS, seconds=plan.calibration, **load).requests_per_second
     tell(f"capacity {capacity:.2f} requests/s, load {SHARE * capacity:.2f} for {plan.seconds:.0f} s")
     return asyncio.run(_soak(server, plan, capacity, engine, collector, tell))
 
 
 async def _soak(server: Running, plan: Plan, capacity: float, engine: str, collector: Sink, tell: Tell) -> Recording:
     rate, ledger = SHARE * capacity, Ledger(bucket_seconds=10.0)
-    load = _runner(server, rate, plan.seconds, ledger, patience=300.0, output="uniform:24-40")
-    leaving = _runner(server, VANISHING * rate, plan.seconds, Ledger(), patience=PATIENCE, output="400")
+    load = _runner(server, plan, rate, ledger)
+    leaving = _runner(server, replace(plan, output="400"), VANISHING * rate, Ledger(), patience=PATIENCE)
     began, looks, spans = time.monotonic(), list[Look](), 0
     tasks = [asyncio.create_task(one.run()) for one in (load, leaving)]
     try:
@@ -92,12 +96,12 @@ def look_at(server: Running, at: float, answered: int) -> Look:
     return Look(at=round(at, 2), answered=answered, memory=tuple(memory), files=files, threads=threads)
 
 
-def _runner(server: Running, rate: float, seconds: float, ledger: Ledger, *, patience: float, output: str) -> Runner:
+def _runner(server: Running, plan: Plan, rate: float, ledger: Ledger, *, patience: float = 300.0) -> Runner:
     target = Target(
         url=f"{server.url}/v1", model=MODEL_NAME, chat=True, temperature=0.0, keep_alive=True, timeout=patience
     )
-    work = Workload(prompt_tokens=Lengths.parse("uniform:48-80"), output_tokens=Lengths.parse(output), seed=7)
-    traffic = Traffic(rate=rate, max_seconds=seconds, max_requests=10_000_000)
+    work = Workload(prompt_tokens=Lengths.parse(plan.prompt), output_tokens=Lengths.parse(plan.output), seed=7)
+    traffic = Traffic(rate=rate, max_seconds=plan.seconds, max_requests=10_000_000)
     return Runner(target, work, traffic, ledger, log=lambda _: None)
 
 
