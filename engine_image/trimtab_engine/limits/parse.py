@@ -46,7 +46,7 @@ class Range:
     optional: bool = False
 
 
-_RANGES: Mapping[str, Range] = {
+RANGES: Mapping[str, Range] = {
     "max_running_requests": Range(
         low=1, high=lambda capacity: capacity.running_requests, why=", the number that the engine was started for"
     ),
@@ -81,7 +81,7 @@ def read_limits(wanted: object, *, base: Limits, capacity: Capacity) -> Limits |
         return _refused("limits", f"must be a mapping of limits, and is {kind_of(wanted)}")
     problems = [unknown(str(name), LIMITS, "limits.") for name in wanted if name not in LIMITS]
     values = {str(name): value for name, value in wanted.items() if name in LIMITS}
-    found = ((name, complaint(value, _RANGES[name], capacity)) for name, value in values.items())
+    found = ((name, complaint(value, RANGES[name], capacity)) for name, value in values.items())
     problems += [Problem(field=f"limits.{name}", message=message) for name, message in found if message]
     if problems:
         return Refused(problems=tuple(problems))

@@ -19,7 +19,7 @@ from trimtab_engine.limits.parse import Problem, Range, Refused, complaint, kind
 LARGEST_ID = 2**53 - 1  # what a metric, which is a double, still tells apart
 KEYS = ("limits", "classes", "id")
 
-_RULES: Mapping[str, Range] = {
+CLASS_RANGES: Mapping[str, Range] = {
     "priority": Range(low=-1000, high=lambda _: 1000),
     "queue_percent": Range(low=0, high=lambda _: 100),
 }
@@ -84,7 +84,7 @@ def _of_class(name: object, rule: object, capacity: Capacity) -> list[Problem]:
     if not isinstance(rule, Mapping):
         return [Problem(field=place, message=f"must be a mapping with {' and '.join(RULES)}, and is {kind_of(rule)}")]
     problems = [unknown(str(key), RULES, f"{place}.") for key in rule if key not in RULES]
-    found = ((key, complaint(value, _RULES[key], capacity)) for key, value in rule.items() if key in RULES)
+    found = ((key, complaint(value, CLASS_RANGES[key], capacity)) for key, value in rule.items() if key in RULES)
     problems += [Problem(field=f"{place}.{key}", message=message) for key, message in found if message]
     if not problems and rule.get("priority") and not capacity.priorities:
         message = "needs an engine that takes requests by priority: start vLLM with --scheduling-policy priority"

@@ -70,6 +70,7 @@ class Program:
                 host=config.server.host,
                 port=config.server.port,
                 timeout_graceful_shutdown=config.server.drain_seconds,
+                timeout_keep_alive=config.server.keep_alive_seconds,
                 log_level="info",
                 access_log=False,
             )

@@ -42,8 +42,8 @@ class Plan:
 
 def soak(server: Running, plan: Plan, *, engine: str, collector: Sink, tell: Tell) -> Recording:
     """`collector` gets the server's spans; what came is counted and thrown away."""
-    load = {"prompt": plan.prompt, "output": plan.output, "chat": True}
-    capacity = run(server, clients=CLIENTS, seconds=plan.calibration, **load).requests_per_second
+    closed = run(server, clients=CLIENTS, seconds=plan.calibration, chat=True, prompt=plan.prompt, output=plan.output)
+    capacity = closed.requests_per_second
     tell(f"capacity {capacity:.2f} requests/s, load {SHARE * capacity:.2f} for {plan.seconds:.0f} s")
     return asyncio.run(_soak(server, plan, capacity, engine, collector, tell))
 
