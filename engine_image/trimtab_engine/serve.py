@@ -41,12 +41,12 @@ def run(config: Config) -> int:
     folder = Path(tempfile.mkdtemp(prefix="trimtab-engine-"))
     try:
         replace_json(folder / START, config.model_dump(mode="json"))
-        return Runner(config, folder, _environment(config, folder, os.environ)).run()
+        return Runner(config, folder, environment_of(config, folder, os.environ)).run()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _environment(config: Config, folder: Path, given: Mapping[str, str]) -> dict[str, str]:
+def environment_of(config: Config, folder: Path, given: Mapping[str, str]) -> dict[str, str]:
     """What engines find. vLLM's own variable for idle connections wins where somebody has set it."""
     return {_KEEP_ALIVE: str(config.server.keep_alive_seconds), **given, VARIABLE: str(folder)}
 

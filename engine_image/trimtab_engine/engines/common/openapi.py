@@ -82,7 +82,7 @@ def body(schema: Mapping[str, Any]) -> dict[str, Any]:
 
 def _computing(summary: str, model: str) -> dict[str, Any]:
     one = operation(summary, {200: "The answer, or its events with `stream`.", **_REFUSALS}, OBJECT)
-    one["responses"]["200"]["content"]["text/event-stream"] = {"schema": {"type": "string"}}
+    one["responses"]["200"]["content"]["text/event-stream"] = {}
     return {**one, "requestBody": body({"$ref": REFERENCE.format(model=model)})}
 
 
