@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 import schemathesis
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from schemathesis import GenerationMode, checks
 
@@ -32,9 +32,16 @@ CONFIGURE = "/v1/optimization/configure"
 
 
 def repeatable(examples: int) -> settings:
-    """The same examples each time."""
+    """The same examples each time. A body of a schema is not made smaller: that takes minutes."""
     calm = [HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.function_scoped_fixture]
-    return settings(max_examples=examples, deadline=None, derandomize=True, database=None, suppress_health_check=calm)
+    return settings(
+        max_examples=examples,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        suppress_health_check=calm,
+        phases=[Phase.generate],
+    )
 
 
 @pytest.fixture(scope="module")
