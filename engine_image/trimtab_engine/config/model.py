@@ -9,7 +9,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from trimtab_engine.config.observing import AlertsConfig, MonitorConfig, TracingConfig, TunerConfig
 from trimtab_engine.config.part import Part
-from trimtab_engine.limits.classes import MOST_CLASSES
+from trimtab_engine.limits.classes import MOST_CLASSES, NAME
 
 # Flags of `vllm serve` that fields of this configuration set.
 RESERVED = {
@@ -35,6 +35,12 @@ class ServerConfig(Part):
     )
     request_timeout_seconds: float | None = Field(
         default=None, gt=0, le=86_400, description="the longest that a request may take; null for no bound"
+    )
+    keep_alive_seconds: int = Field(
+        default=75,
+        ge=1,
+        le=3600,
+        description="how long an idle connection stays open; longer than what a proxy before the server waits",
     )
     largest_body_bytes: int = Field(
         default=32 * 1024 * 1024, ge=1024, le=1 << 32, description="the longest body of a request; longer ones get 413"
@@ -189,7 +195,7 @@ class ClassConfig(Part):
     )
 
 
-ClassName = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
+ClassName = Annotated[str, Field(pattern=NAME)]
 
 
 class SemanticCacheConfig(Part):

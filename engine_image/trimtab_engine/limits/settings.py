@@ -14,12 +14,12 @@ from dataclasses import dataclass, field, replace
 
 from trimtab_engine.limits.classes import MOST_CLASSES, RULES, Classes, Rule, is_name
 from trimtab_engine.limits.limits import Capacity, Limits, within
-from trimtab_engine.limits.parse import Problem, Range, Refused, complaint, kind_of, read_limits, unknown
+from trimtab_engine.limits.parse import Problem, Range, Refused, complaint, kind_of, name_of, read_limits, unknown
 
 LARGEST_ID = 2**53 - 1  # what a metric, which is a double, still tells apart
 KEYS = ("limits", "classes", "id")
 
-_RULES: Mapping[str, Range] = {
+CLASS_RANGES: Mapping[str, Range] = {
     "priority": Range(low=-1000, high=lambda _: 1000),
     "queue_percent": Range(low=0, high=lambda _: 100),
 }
@@ -51,7 +51,7 @@ def read_settings(document: object, *, base: Settings, capacity: Capacity) -> Se
     if not isinstance(document, Mapping):
         message = f"must be a mapping with the key `limits` or `classes`, and is {kind_of(document)}"
         return Refused(problems=(Problem(field="document", message=message),))
-    problems = [unknown(str(name), KEYS, "") for name in document if name not in KEYS]
+    problems = [unknown(name_of(name), KEYS, "") for name in document if name not in KEYS]
     if "limits" not in document and "classes" not in document:
         problems.append(Problem(field="limits", message="is missing"))
     limits = read_limits(document["limits"], base=base.limits, capacity=capacity) if "limits" in document else None
@@ -78,13 +78,13 @@ def _read_classes(document: object, capacity: Capacity) -> Classes | Refused:
 
 def _of_class(name: object, rule: object, capacity: Capacity) -> list[Problem]:
     if not isinstance(name, str) or not is_name(name):
-        message = f"has a class {str(name)[:80]!r}: a name has up to 63 lower-case letters, digits and dashes"
+        message = f"has a class {name_of(name)[:80]!r}: a name has up to 63 lower-case letters, digits and dashes"
         return [Problem(field="classes", message=message)]
     place = f"classes.{name}"
     if not isinstance(rule, Mapping):
         return [Problem(field=place, message=f"must be a mapping with {' and '.join(RULES)}, and is {kind_of(rule)}")]
-    problems = [unknown(str(key), RULES, f"{place}.") for key in rule if key not in RULES]
-    found = ((key, complaint(value, _RULES[key], capacity)) for key, value in rule.items() if key in RULES)
+    problems = [unknown(name_of(key), RULES, f"{place}.") for key in rule if key not in RULES]
+    found = ((key, complaint(value, CLASS_RANGES[key], capacity)) for key, value in rule.items() if key in RULES)
     problems += [Problem(field=f"{place}.{key}", message=message) for key, message in found if message]
     if not problems and rule.get("priority") and not capacity.priorities:
         message = "needs an engine that takes requests by priority: start vLLM with --scheduling-policy priority"

@@ -39,14 +39,14 @@ def main(name: str) -> int:
 
 
 class Program:
-    """One engine, loaded."""
+    """One engine, loaded; another `generator` may take the place of the engine's own."""
 
-    def __init__(self, name: str, config: Config, folder: Path) -> None:
+    def __init__(self, name: str, config: Config, folder: Path, *, generator: Generator | None = None) -> None:
         self._name = name
         self._config = config
         self._folder = folder
         self._sizes: BatchingConfig | OnnxConfig = getattr(config.engines, name)
-        self._generator = open_generator(name, config)
+        self._generator = generator or open_generator(name, config)
 
     def run(self) -> int:
         """The exit status."""
@@ -70,6 +70,7 @@ class Program:
                 host=config.server.host,
                 port=config.server.port,
                 timeout_graceful_shutdown=config.server.drain_seconds,
+                timeout_keep_alive=config.server.keep_alive_seconds,
                 log_level="info",
                 access_log=False,
             )

@@ -31,6 +31,7 @@ from trimtab_engine.server.health import Facts, degradations
 from trimtab_engine.server.keeper import TICK_SECONDS, Keeper, State
 from trimtab_engine.server.log import log_to_stderr
 from trimtab_engine.server.metrics import Metrics
+from trimtab_engine.server.openapi import PREFIX, merged
 from trimtab_engine.shared.folder import CHAIN, SERVING, START, read_json, run_folder
 
 log = logging.getLogger("trimtab_engine.gate")
@@ -43,7 +44,6 @@ COMPUTING = frozenset(
         *("/rerank", "/v1/rerank", "/v2/rerank", "/v2/embed"),
     }
 )
-PREFIX = "/v1/optimization/"
 CLASS_HEADER = "x-request-class"
 
 
@@ -81,6 +81,8 @@ class Gate:
                 await self._answer(path, scope, receive, send)
             elif path == "/health" and scope["method"] == "GET":
                 await self._health(scope, receive, send)
+            elif path == "/openapi.json" and scope["method"] == "GET":
+                await self._openapi(scope, receive, send)
             elif path.startswith(PREFIX):
                 await endpoints.serve(self, path.removeprefix(PREFIX), scope, receive, send)
             else:
@@ -256,14 +258,7 @@ class Gate:
 
     async def _health(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The engine's own answer decides the status; ours says how well it serves."""
-        status = 503
-
-        async def listen(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = int(message["status"])
-
-        await self.app(scope, receive, listen)
+        status, _ = await self._heard(scope, receive)
         reasons = degradations(self.facts())
         state = "failing" if status != 200 else "degraded" if reasons else "ok"
         body = {
@@ -272,3 +267,25 @@ class Gate:
             "reasons": {reason.value: text for reason, text in reasons.items()},
         }
         await answer(send, status, body)
+
+    # What the engine says of itself.
+
+    async def _openapi(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The engine's own document and our endpoints in it."""
+        status, content = await self._heard(scope, receive)
+        document = await asyncio.to_thread(merged, content if status == 200 else None, self.control.capacity)
+        await answer(send, 200, document)
+
+    async def _heard(self, scope: Scope, receive: Receive) -> tuple[int, bytes]:
+        """The status and the body of the application's answer, which goes no further; 503 where it gives none."""
+        status, parts = 503, list[bytes]()
+
+        async def listen(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = int(message["status"])
+            else:
+                parts.append(message.get("body") or b"")
+
+        await self.app(scope, receive, listen)
+        return status, b"".join(parts)

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.testkit.client import MODEL_NAME
+from tests.testkit.running import OurServer
 from tests.vllm import venv
 from tests.vllm.server import ROOT, VllmServer, trimtab_command
 
@@ -45,6 +46,12 @@ def plain(name: str = "plain", flags: Sequence[str] = FLAGS) -> VllmServer:
 def ours(name: str = "ours", flags: Sequence[str] = FLAGS, **fields: str) -> VllmServer:
     """Our server over vLLM; `fields` are fields of its configuration as their variables are called."""
     return VllmServer(*flags, log=LOGS / f"{name}.log", env=_environment(fields), start=trimtab_command)
+
+
+def emulated(name: str = "emulated", **fields: object) -> OurServer:
+    """Our server over the emulated engine, which takes the times of vLLM on one core and none of its work."""
+    own = {"server.token_file": str(token_file()), "engines.pytorch.running_requests": CAPACITY, **fields}
+    return OurServer(folder=LOGS / name, fields=own)
 
 
 def pytorch(name: str = "pytorch", **fields: str) -> VllmServer:

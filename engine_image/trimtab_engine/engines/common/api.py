@@ -17,6 +17,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from trimtab_engine.asgi.answers import Message, Receive, Scope, Send, answer, error_body, header
 from trimtab_engine.engines.common.line import Line
 from trimtab_engine.engines.common.metrics import EngineMetrics
+from trimtab_engine.engines.common.openapi import document
 from trimtab_engine.engines.common.protocol import GenerationError, Generator, Output
 from trimtab_engine.engines.common.request import Request
 from trimtab_engine.engines.common.requests import BadRequest, Wish, read_chat, read_completion
@@ -26,6 +27,11 @@ from trimtab_engine.shared.starts import Starts, key_of
 from trimtab_engine.shared.wanted import WantedFile
 
 log = logging.getLogger("trimtab_engine.engine")
+
+METHODS = {
+    **dict.fromkeys(("/health", "/metrics", "/openapi.json", "/v1/models"), "GET"),
+    **dict.fromkeys(("/v1/completions", "/v1/chat/completions"), "POST"),
+}
 
 
 class Api:
@@ -114,7 +120,11 @@ class Api:
 
     async def _route(self, scope: Scope, receive: Receive, send: Send) -> None:
         call = f"{scope['method']} {scope['path']}"
-        if call == "GET /health":
+        method = METHODS.get(scope["path"])
+        if method is not None and scope["method"] != method:
+            body = error_body(405, f"This endpoint takes {method}.", kind="method_not_allowed")
+            await answer(send, 405, body, {"allow": method})
+        elif call == "GET /health":
             await answer(send, 200 if self._generator.alive() else 503, {})
         elif call == "GET /v1/models":
             entry = {
@@ -129,6 +139,8 @@ class Api:
             headers = [(b"content-type", CONTENT_TYPE_LATEST.encode())]
             await send({"type": "http.response.start", "status": 200, "headers": headers})
             await send({"type": "http.response.body", "body": text})
+        elif call == "GET /openapi.json":
+            await answer(send, 200, document())
         elif call == "POST /v1/completions":
             await self._serve(read_completion, scope, receive, send)
         elif call == "POST /v1/chat/completions":
