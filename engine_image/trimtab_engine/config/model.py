@@ -9,6 +9,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from trimtab_engine.config.observing import AlertsConfig, MonitorConfig, TracingConfig, TunerConfig
 from trimtab_engine.config.part import Part
+from trimtab_engine.config.reuse import KvReuseConfig
 from trimtab_engine.limits.classes import MOST_CLASSES
 
 # Flags of `vllm serve` that fields of this configuration set.
@@ -121,6 +122,12 @@ class OnnxConfig(Part):
         ge=0,
         le=16,
         description="tokens guessed at a time from earlier text (prompt lookup), while one request runs; 0: off",
+    )
+    reuse_megabytes: int = Field(
+        default=256,
+        ge=0,
+        le=1 << 24,
+        description="memory for keys and values of earlier texts, with which later ones may begin; 0: none",
     )
 
     @model_validator(mode="after")
@@ -252,6 +259,7 @@ class Config(Part):
     )
     server: ServerConfig = ServerConfig()
     engines: EnginesConfig = EnginesConfig()
+    kv_reuse: KvReuseConfig = KvReuseConfig()
     limits: LimitsConfig = LimitsConfig()
     classes: dict[ClassName, ClassConfig] = Field(
         default={},

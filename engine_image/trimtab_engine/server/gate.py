@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import logging
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -51,6 +52,7 @@ class Gate:
     """`app` is the engine's application. Everything is set up when the server starts, in its lifespan.
 
     vLLM's server makes the gate with the application alone; what is to be known of vLLM it has in its state then.
+    `forget` gives up all keys and values that the engine keeps.
     """
 
     def __init__(
@@ -60,12 +62,14 @@ class Gate:
         engine: EngineFacts | None = None,
         folder: Path | None = None,
         metrics: Metrics | None = None,
+        forget: Callable[[], object] | None = None,
     ) -> None:
         self.app = app
         self.inside = 0
         self._engine = engine
         self._folder = folder
         self._metrics = metrics
+        self._forget = forget
         self._refused_at: float | None = None
         self._pace = Pace(since=time.monotonic())
         self._pace_revision = 0
@@ -239,6 +243,13 @@ class Gate:
         if revision != self._pace_revision:
             self._pace, self._pace_revision = Pace(since=now), revision
         self._pace = self._pace.at(now, full=self._full())
+
+    async def forget(self, scope: Scope) -> bool:
+        """Has the engine give up what it keeps of earlier requests; False where vLLM cannot, because some run."""
+        if self._forget is not None:
+            self._forget()
+            return True
+        return bool(await scope["app"].state.engine_client.reset_prefix_cache())
 
     # Health.
 

@@ -45,6 +45,8 @@ class Letters:
         self.error: str | None = None
         self.submitted: list[str] = []
         self.cancelled: list[str] = []
+        self.scopes: list[int | None] = []
+        self.forgotten: list[int] = []
 
     def start(self) -> None: ...
 
@@ -71,10 +73,21 @@ class Letters:
     def cancel(self, name: str) -> None:
         self.cancelled.append(name)
 
+    def forget(self, scope: int) -> None:
+        self.forgotten.append(scope)
+
     def submit(
-        self, name: str, tokens: list[int], wish: Wish, *, most: int, on_output: Callable[[Output], None]
+        self,
+        name: str,
+        tokens: list[int],
+        wish: Wish,
+        *,
+        most: int,
+        scope: int | None,
+        on_output: Callable[[Output], None],
     ) -> None:
         self.submitted.append(name)
+        self.scopes.append(scope)
         if self.silent:
             return
         answer = self.tokens[:most]
@@ -125,7 +138,12 @@ async def test_a_completion_ends_at_the_end_of_the_text(house: House) -> None:
     assert answer.status == 200
     choice = answer.document["choices"][0]
     assert (choice["text"], choice["finish_reason"]) == ("hello world", "stop")
-    assert answer.document["usage"] == {"prompt_tokens": 3, "completion_tokens": 12, "total_tokens": 15}
+    assert answer.document["usage"] == {
+        "prompt_tokens": 3,
+        "completion_tokens": 12,
+        "total_tokens": 15,
+        "prompt_tokens_details": {"cached_tokens": 0},
+    }
     assert house.sample("vllm:generation_tokens_total") == 12
     assert house.sample("vllm:prompt_tokens_total") == 3
     assert house.sample("vllm:request_success_total", finished_reason="stop") == 1

@@ -15,11 +15,13 @@ from prometheus_client import REGISTRY, CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from trimtab_engine.asgi.answers import Message, Receive, Scope, Send, answer, error_body, header
+from trimtab_engine.config.reuse import KvReuseConfig
 from trimtab_engine.engines.common.line import Line
 from trimtab_engine.engines.common.metrics import EngineMetrics
 from trimtab_engine.engines.common.protocol import GenerationError, Generator, Output
 from trimtab_engine.engines.common.request import Request
 from trimtab_engine.engines.common.requests import BadRequest, Wish, read_chat, read_completion
+from trimtab_engine.engines.common.sharing import CONVERSATIONS, Sharing
 from trimtab_engine.limits.limits import Limits
 from trimtab_engine.shared.board import Board, Notice
 from trimtab_engine.shared.starts import Starts, key_of
@@ -38,6 +40,7 @@ class Api:
         model: str,
         resting: Limits,
         folder: Path,
+        reuse: KvReuseConfig | None = None,
         registry: CollectorRegistry = REGISTRY,
         on_death: Callable[[], None] = lambda: None,
     ) -> None:
@@ -46,6 +49,7 @@ class Api:
         self.metrics.cache(tokens=generator.room, page=generator.page)
         generator.measure(self.metrics)
         self.line = Line(lambda: self._limits.max_running_requests, generator.room)
+        self.sharing = Sharing(generator.forget, reuse or KvReuseConfig())
         self._generator = generator
         self._registry = registry
         self._limits = resting
@@ -80,6 +84,7 @@ class Api:
             self._take_wanted()
             self.line.move_up()
             self._post()
+            self.sharing.tidy()
             await asyncio.sleep(0.1)
         log.error("The generation has ended.")
         for take in tuple(self._taking.values()):
@@ -133,6 +138,8 @@ class Api:
             await self._serve(read_completion, scope, receive, send)
         elif call == "POST /v1/chat/completions":
             await self._serve(read_chat, scope, receive, send)
+        elif call.startswith(f"DELETE {CONVERSATIONS}"):
+            await self.sharing.end(scope, send)
         else:
             await answer(send, 404, error_body(404, "There is no such endpoint.", kind="not_found"))
 
@@ -147,6 +154,7 @@ class Api:
             status = 404 if bad.field == "model" else 400
             await answer(send, status, error_body(status, bad.message, kind="invalid_request_error", field=bad.field))
             return
+        wish = self.sharing.owned(wish, scope)
         working = asyncio.create_task(self._answer(wish, tokens, self._name(wish, scope), send))
         leaving = asyncio.create_task(_gone(receive))
         try:
@@ -217,7 +225,7 @@ class Api:
         """Outputs as they come; several at once where the reader is slow, so that nothing piles up."""
         most = wish.most_tokens or self._generator.context - len(tokens)
         came = time.monotonic()
-        async with self.line.turn(len(tokens) + most):
+        async with self.line.turn(len(tokens) + most), self.sharing.running(wish) as scope:
             taken_up = time.monotonic()
             self.metrics.queue.observe(taken_up - came)
             self._starts.post(name, taken_up)
@@ -235,7 +243,7 @@ class Api:
             finished = False
             self._taking[name] = take
             try:
-                self._generator.submit(name, tokens, wish, most=most, on_output=take)
+                self._generator.submit(name, tokens, wish, most=most, scope=scope, on_output=take)
                 while not finished:
                     await news.wait()
                     news.clear()

@@ -22,6 +22,14 @@ class Speculation:
     accepted: Counter
 
 
+@dataclass(frozen=True, kw_only=True)
+class PrefixCache:
+    """Tokens; hits over queries is the hit rate."""
+
+    queries: Counter
+    hits: Counter
+
+
 class EngineMetrics:
     """Times in seconds."""
 
@@ -67,6 +75,17 @@ class EngineMetrics:
             drafts=counter("spec_decode_num_drafts", "Proposals of speculative decoding."),
             tokens=counter("spec_decode_num_draft_tokens", "Tokens proposed."),
             accepted=counter("spec_decode_num_accepted_tokens", "Tokens proposed that the model said, too."),
+        )
+
+    def prefix_cache(self) -> PrefixCache:
+        """The counters of reuse; they are there only where it is on."""
+
+        def counter(name: str, text: str) -> Counter:
+            return Counter(f"vllm:{name}", text, _LABELS, registry=self._registry).labels(*self._values)
+
+        return PrefixCache(
+            queries=counter("prefix_cache_queries", "Tokens of prompts that were looked for in the prefix cache."),
+            hits=counter("prefix_cache_hits", "Tokens of them whose keys and values were there."),
         )
 
     def cache(self, *, tokens: int, page: int) -> None:

@@ -56,6 +56,19 @@ class Session:
         for _, _, cache in self._caches:
             cache[target, :, :length] = cache[source, :, :length]
 
+    @property
+    def bytes_per_token(self) -> int:
+        """Of the keys and values of one token."""
+        return sum(cache[0, :, 0].nbytes for _, _, cache in self._caches)
+
+    def take(self, row: int, start: int, end: int) -> Any:
+        """Keys and values of these tokens, by cache, head, token and place in the head."""
+        return np.stack([cache[row, :, start:end] for _, _, cache in self._caches])
+
+    def put(self, row: int, start: int, copy: Any) -> None:
+        for (_, _, cache), part in zip(self._caches, copy, strict=True):
+            cache[row, :, start : start + part.shape[1]] = part
+
     def _run(self, rows: slice, tokens: list[list[int]], lengths: list[int]) -> Logits:
         """Logits by row, token and word."""
         value = onnxruntime.OrtValue.ortvalue_from_numpy
