@@ -187,6 +187,19 @@ class LimitsConfig(Part):
     )
 
 
+class AdaptiveConfig(Part):
+    """The size of the batch in the engines deepspeed, onnx and pytorch; vLLM batches by itself."""
+
+    target_token_seconds: Annotated[float, Field(ge=0.001, le=600)] | None = Field(
+        default=None,
+        description="9 of 10 times between two tokens shall be shorter; fewer run at once where not. null: off",
+    )
+    fewest_requests: int = Field(default=1, ge=1, le=1024, description="requests that run at once in any case")
+    longest_hold_seconds: float = Field(
+        default=1, ge=0, le=86_400, description="how long a request waits because of the target, at most"
+    )
+
+
 class ClassConfig(Part):
     """How requests of one class are treated."""
 
@@ -261,6 +274,7 @@ class Config(Part):
     engines: EnginesConfig = EnginesConfig()
     kv_reuse: KvReuseConfig = KvReuseConfig()
     limits: LimitsConfig = LimitsConfig()
+    batching: AdaptiveConfig = AdaptiveConfig()
     classes: dict[ClassName, ClassConfig] = Field(
         default={},
         max_length=MOST_CLASSES,

@@ -52,7 +52,8 @@ class Program:
         """The exit status."""
         config, running, tokens = self._config, self._sizes.running_requests, self._sizes.tokens_per_step
         resting = Limits(max_running_requests=running, max_tokens_per_step=tokens)
-        capacity = Capacity(running_requests=running, tokens_per_step=tokens, longest_context=self._generator.context)
+        longest = self._generator.context
+        capacity = Capacity(running_requests=running, tokens_per_step=tokens, longest_context=longest, adaptive=True)
         died = False
 
         def end() -> None:

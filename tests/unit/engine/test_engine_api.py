@@ -40,12 +40,14 @@ class Letters:
     def __init__(self, text: str = "hello world") -> None:
         self.tokens = [*text.encode(), END]
         self.silent = False
+        self.pause = 0.0
         self.living = True
         self.limits: Limits | None = None
         self.error: str | None = None
         self.submitted: list[str] = []
         self.cancelled: list[str] = []
         self.scopes: list[int | None] = []
+        self.saying: list[asyncio.Task[None]] = []
         self.forgotten: list[int] = []
 
     def start(self) -> None: ...
@@ -96,9 +98,10 @@ class Letters:
             for count in range(1, len(answer) + 1):
                 finished = count == len(answer)
                 on_output(Output(tokens=answer[:count], finished=finished, error=self.error))
-                await asyncio.sleep(0)
+                await asyncio.sleep(self.pause)
 
-        self.saying = asyncio.get_running_loop().create_task(say())
+        saying = asyncio.get_running_loop().create_task(say())
+        self.saying.append(saying)
 
 
 class House:
@@ -317,7 +320,7 @@ async def test_the_limits_decide_how_many_run_and_the_board_shows_it(tmp_path: P
 
 
 async def test_the_line_keeps_its_order_and_its_room() -> None:
-    line = Line(lambda: 10, room=100)
+    line = Line(lambda _: 10, room=100)
     order: list[int] = []
     leave = [asyncio.Event() for _ in range(4)]
 

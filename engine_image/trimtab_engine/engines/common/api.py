@@ -22,6 +22,8 @@ from trimtab_engine.engines.common.protocol import GenerationError, Generator, O
 from trimtab_engine.engines.common.request import Request
 from trimtab_engine.engines.common.requests import BadRequest, Wish, read_chat, read_completion
 from trimtab_engine.engines.common.sharing import CONVERSATIONS, Sharing
+from trimtab_engine.engines.common.size import BatchSize
+from trimtab_engine.limits.batching import ALWAYS
 from trimtab_engine.limits.limits import Limits
 from trimtab_engine.shared.board import Board, Notice
 from trimtab_engine.shared.starts import Starts, key_of
@@ -48,7 +50,9 @@ class Api:
         self.metrics = EngineMetrics(model, registry)
         self.metrics.cache(tokens=generator.room, page=generator.page)
         generator.measure(self.metrics)
-        self.line = Line(lambda: self._limits.max_running_requests, generator.room)
+        self._batching = ALWAYS
+        self._size = BatchSize(time.monotonic())
+        self.line = Line(self._most, generator.room)
         self.sharing = Sharing(generator.forget, reuse or KvReuseConfig())
         self._generator = generator
         self._registry = registry
@@ -98,22 +102,29 @@ class Api:
             log.error("The limits stay: what is wanted cannot be read: %s", error)
             return
         if wanted is not None:
-            self._limits, self._revision = wanted.limits, wanted.revision
+            self._limits, self._batching, self._revision = wanted.limits, wanted.batching, wanted.revision
             self._generator.take(wanted.limits)
 
+    def _most(self, held: float) -> int:
+        """How many may run, while the first in the line waits for so many seconds."""
+        return self._size.allowed(self._limits, self._batching, held=held)
+
     def _post(self) -> None:
+        running, waiting, now = self.line.running, self.line.waiting, time.monotonic()
+        self._size.look(self._limits, self._batching, now=now, running=running, waiting=waiting)
+        self.metrics.batch.set(self._most(0))
         usage = self.line.held / self._generator.room
-        self.metrics.running.set(self.line.running)
-        self.metrics.waiting.set(self.line.waiting)
+        self.metrics.running.set(running)
+        self.metrics.waiting.set(waiting)
         self.metrics.kv_usage.set(usage)
         self._board.post(
             Notice(
                 revision=self._revision,
                 steps=self._steps,
-                running=self.line.running,
-                waiting=self.line.waiting,
+                running=running,
+                waiting=waiting,
                 kv_usage=usage,
-                at=time.monotonic(),
+                at=now,
             )
         )
 
@@ -231,9 +242,15 @@ class Api:
             self._starts.post(name, taken_up)
             latest: list[Output] = []
             news = asyncio.Event()
+            at = 0.0
 
             def take(output: Output) -> None:
+                nonlocal at
                 self._steps += 1
+                now, new = time.monotonic(), len(output.tokens) - (len(latest[0].tokens) if latest else 0)
+                if latest and new > 0:
+                    self._size.note([(now - at) / new] * new)
+                at = now
                 latest[:] = [output]
                 news.set()
 

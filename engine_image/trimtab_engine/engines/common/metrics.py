@@ -49,6 +49,9 @@ class EngineMetrics:
         self.running = gauge("num_requests_running", "Requests that run.")
         self.waiting = gauge("num_requests_waiting", "Requests that wait.")
         self.kv_usage = gauge("kv_cache_usage_perc", "Share of the KV cache that running requests hold, 0 to 1.")
+        self.batch = Gauge(
+            "trimtab_engine_batch_requests", "Requests that may run at once now.", _LABELS, registry=registry
+        ).labels(*self._values)
         self.prompt_tokens = counter("prompt_tokens", "Tokens of prompts.")
         self.generation_tokens = counter("generation_tokens", "Tokens generated.")
         self.ttft = histogram("time_to_first_token_seconds", "Until the first token.", _TTFT)
