@@ -73,6 +73,10 @@ class BatchingConfig(Part):
     tokens_per_step: int = Field(default=512, ge=16, le=1 << 20, description="tokens that one step computes, at most")
     kv_cache_tokens: int = Field(default=16_384, ge=256, le=1 << 26, description="tokens that the KV cache holds")
     page_tokens: int = Field(default=32, ge=16, le=1024, description="tokens in one page of the KV cache")
+    attention: Literal["auto", "flash", "sdpa", "eager"] = Field(
+        default="auto",
+        description="kernel of attention; auto: the fastest that works. One that does not is passed over",
+    )
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:

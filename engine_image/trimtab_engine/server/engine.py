@@ -66,9 +66,8 @@ class Program:
         api = Api(
             self._generator, model=name, resting=resting, folder=self._folder, reuse=config.kv_reuse, on_death=end
         )
-        gate = Gate(
-            api, engine=EngineFacts(name=self._name, capacity=capacity, resting=resting), forget=api.sharing.end_all
-        )
+        facts = EngineFacts(name=self._name, capacity=capacity, resting=resting, attention=self._generator.attention)
+        gate = Gate(api, engine=facts, forget=api.sharing.end_all)
         server = uvicorn.Server(
             uvicorn.Config(
                 gate,

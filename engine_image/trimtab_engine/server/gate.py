@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from trimtab_engine.admission.decide import Load, admit
 from trimtab_engine.admission.pace import Pace
@@ -22,7 +23,8 @@ from trimtab_engine.asgi.exchange import End, Exchange
 from trimtab_engine.asgi.priority import PRIORITISED, with_priority
 from trimtab_engine.config.model import Config
 from trimtab_engine.engines.chain import Chain, chain_from_json
-from trimtab_engine.engines.facts import EngineFacts
+from trimtab_engine.engines.facts import Attention, EngineFacts
+from trimtab_engine.engines.vllm.ask import attention_of
 from trimtab_engine.engines.vllm.live import facts_of
 from trimtab_engine.semantic_cache.build import build
 from trimtab_engine.server import endpoints
@@ -99,6 +101,9 @@ class Gate:
         self.chain = chain_from_json(read_json(folder / CHAIN)) or Chain(engine=engine.name)
         self.metrics = self._metrics or Metrics()
         self.metrics.chain(self.chain)
+        self.attention: Attention | None = None
+        if engine.attention is not None:
+            self.take_attention(engine.attention)
         self.cached, self._cache_problem = self._make_cache()
         self.control = Control(
             config=config, folder=folder, capacity=engine.capacity, resting=engine.resting, metrics=self.metrics
@@ -133,6 +138,8 @@ class Gate:
             await send({"type": "lifespan.startup.failed", "message": f"{type(error).__name__}: {error}"})
             return
         tasks = [asyncio.create_task(self._keep_ticking()), asyncio.create_task(self._keep_keeping())]
+        if self.attention is None:
+            tasks.append(asyncio.create_task(self._ask_for_attention(scope["app"].state)))
         if self.cached is not None:
             tasks.append(asyncio.create_task(self.cached.cache.keep_up()))
         try:
@@ -145,6 +152,17 @@ class Gate:
             if self.cached is not None:
                 await self.cached.cache.close()
             await asyncio.to_thread(self.keeper.close)
+
+    async def _ask_for_attention(self, state: Any) -> None:
+        found = await attention_of(state)
+        if found is not None:
+            self.take_attention(found)
+
+    def take_attention(self, attention: Attention) -> None:
+        """Tells which kernel computes attention."""
+        self.attention = attention
+        self.metrics.attention(attention)
+        log.info("%s", attention.sentence())
 
     async def _keep_ticking(self) -> None:
         while True:
@@ -280,6 +298,7 @@ class Gate:
         body = {
             "status": state,
             "engine": self.engine.name,
+            "attention": self.attention.as_json() if self.attention else None,
             "reasons": {reason.value: text for reason, text in reasons.items()},
         }
         await answer(send, status, body)

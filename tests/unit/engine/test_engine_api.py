@@ -21,6 +21,7 @@ from trimtab_engine.engines.common.metrics import EngineMetrics
 from trimtab_engine.engines.common.protocol import Output
 from trimtab_engine.engines.common.replies import Text
 from trimtab_engine.engines.common.requests import BadRequest, Wish, read_chat, read_completion
+from trimtab_engine.engines.facts import Attention
 from trimtab_engine.limits.limits import Limits
 from trimtab_engine.shared.board import Boards
 from trimtab_engine.shared.wanted import Wanted, WantedFile
@@ -32,6 +33,7 @@ RESTING = Limits(max_running_requests=4, max_tokens_per_step=64)
 class Letters:
     """A token is a character's number; `text` is the answer, END its end. Nothing comes while `silent`."""
 
+    attention = Attention(kernel="letters", device="cpu")
     context = 64
     room = 256
     page = 16

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from trimtab_engine.engines.common.metrics import EngineMetrics
 from trimtab_engine.engines.common.requests import Wish
+from trimtab_engine.engines.facts import Attention
 from trimtab_engine.limits.limits import Limits
 
 
@@ -35,6 +36,7 @@ class Generator(Protocol):
     Keys and values are shared within a `scope` only (None: with nobody), until it shall `forget` it.
     """
 
+    attention: Attention
     context: int
     room: int
     page: int

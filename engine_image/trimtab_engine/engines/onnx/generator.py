@@ -24,6 +24,7 @@ class Generator:
     """`start` it in the event loop that takes the outputs."""
 
     def __init__(self, session: Session, tokenizer: Tokenizer, config: OnnxConfig, *, reuse: bool) -> None:
+        self.attention = session.attention
         self.context = session.context
         self.page = session.context  # a request holds a row
         self.room = session.context * config.running_requests

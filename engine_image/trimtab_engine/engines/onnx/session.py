@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx_ir
 import onnxruntime
 
+from trimtab_engine.engines.facts import Attention
 from trimtab_engine.engines.onnx.sampling import Logits
 
 
@@ -20,6 +22,7 @@ class Session:
     """
 
     def __init__(self, folder: Path, *, rows: int, context: int, threads: int = 0) -> None:
+        """Raises ValueError where the graph keeps its cache in a way that is not known here."""
         about = json.loads((folder / "genai_config.json").read_text(encoding="utf-8"))["model"]
         decoder = about["decoder"]
         self.vocabulary = int(about["vocab_size"])
@@ -31,6 +34,8 @@ class Session:
         self._session = onnxruntime.InferenceSession(
             str(folder / decoder["filename"]), options, providers=["CPUExecutionProvider"]
         )
+        kernels = {node.op_type for node in onnx_ir.load(folder / decoder["filename"]).graph if _attends(node.op_type)}
+        self.attention = Attention(kernel=" and ".join(sorted(kernels)) or "plain operators", device="cpu")
         kinds = {entry.name: entry.type for entry in self._session.get_inputs()}
         shape = (rows, int(decoder["num_key_value_heads"]), self.context, int(decoder["head_size"]))
         ins, outs = decoder["inputs"], decoder["outputs"]
@@ -86,6 +91,10 @@ class Session:
         self._session.run_with_iobinding(binding)
         logits: Logits = binding.get_outputs()[0].numpy()
         return logits
+
+
+def _attends(operator: str) -> bool:
+    return "Attention" in operator
 
 
 def _numbers(found: object) -> list[int]:

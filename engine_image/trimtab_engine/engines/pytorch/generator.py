@@ -17,6 +17,7 @@ from trimtab_engine.engines.common.protocol import Output
 from trimtab_engine.engines.common.requests import Wish
 from trimtab_engine.engines.common.tokenizer import Tokenizer
 from trimtab_engine.engines.pytorch import scoped
+from trimtab_engine.engines.pytorch.attention import settle
 from trimtab_engine.limits.limits import Limits
 
 log = logging.getLogger("trimtab_engine.pytorch")
@@ -42,6 +43,7 @@ class Generator:
     def __init__(self, model: str, config: BatchingConfig, *, loaded: Any, reuse: bool) -> None:
         self._config = config
         self._model = loaded
+        self.attention = settle(loaded, config.attention)
         self._tokenizer = Tokenizer(model, int(self._model.config.vocab_size))
         longest = int(getattr(self._model.config, "max_position_embeddings", 0) or config.kv_cache_tokens)
         self.page = config.page_tokens
@@ -67,6 +69,7 @@ class Generator:
             max_requests_per_batch=self._config.running_requests,
             per_request_processors=True,
             allow_block_sharing=self._reuses,
+            auto_switch_to_flash=False,
         )
         self._manager = self._model.init_continuous_batching(
             generation_config=generation, continuous_batching_config=batching
