@@ -1,6 +1,6 @@
 """python -m tests.bench.serving [PART ...] [--out build/bench/engine.json]
 
-Parts: layers, cache, meanings, vllm, pytorch; all of them without a name, about fifteen minutes. Rows of parts that did
+Parts: layers, cache, meanings, again, vllm, pytorch; all without a name, about twenty minutes. Rows of parts that did
 not run stay as they were in the file.
 """
 
@@ -17,13 +17,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from tests.bench.serving import beside_transformers, beside_vllm, cache, layers, meanings
+from tests.bench.serving import again, beside_transformers, beside_vllm, cache, layers, meanings
 from tests.bench.serving.rows import Row, markdown
 
 PARTS: dict[str, Callable[[Callable[[str], None]], Iterator[Row]]] = {
     "layers": layers.rows,
     "cache": cache.rows,
     "meanings": meanings.rows,
+    "again": again.rows,
     "vllm": beside_vllm.rows,
     "pytorch": beside_transformers.rows,
 }
