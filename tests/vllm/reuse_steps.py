@@ -39,10 +39,11 @@ class Engine:
         self.generator = Generator(model, CONFIG, loaded=load(model, CONFIG), reuse=reuse)
         self.generator.start()
         self._line = Line(lambda _: CONFIG.running_requests, self.generator.room)
-        self._count = 0
+        self.count = 0
 
     async def ask(self, tokens: list[int], scope: int | None) -> Output:
-        self._count += 1
+        self.count += 1
+        name = str(self.count)
         done: asyncio.Future[Output] = asyncio.get_running_loop().create_future()
 
         def take(output: Output) -> None:
@@ -50,8 +51,8 @@ class Engine:
                 done.set_result(output)
 
         async with self._line.turn(len(tokens) + ANSWER):
-            self.generator.submit(str(self._count), tokens, wish(), most=ANSWER, scope=scope, on_output=take)
-            return await asyncio.wait_for(done, 240)
+            self.generator.submit(name, tokens, wish(), most=ANSWER, scope=scope, on_output=take)
+            return await asyncio.wait_for(done, 60)
 
     @property
     def cache(self) -> Any:
@@ -105,7 +106,7 @@ async def run(model: str) -> dict[str, Any]:
     # A request that is given up leaves nothing that is counted as used.
     asking = asyncio.ensure_future(sharing.ask(text, None))
     await asyncio.sleep(0)
-    sharing.generator.cancel(str(sharing._count))
+    sharing.generator.cancel(str(sharing.count))
     told["cancelled"] = await settled(sharing)
     asking.cancel()
     for engine in (plain, sharing):

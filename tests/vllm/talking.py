@@ -41,7 +41,8 @@ def ask(server: EngineClient, prompt: str, *, headers: Mapping[str, str] | None 
         data=json.dumps(body).encode(),
         headers={"content-type": "application/json", **(headers or {})},
     )
-    text, first, usage = "", 0.0, {}
+    text, first = "", 0.0
+    usage: dict[str, Any] = {}
     began = time.perf_counter()
     with urllib.request.urlopen(request, timeout=300) as response:
         for line in response:

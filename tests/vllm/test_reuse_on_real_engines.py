@@ -118,7 +118,7 @@ def test_pytorch_gives_up_pages_as_it_needs_them_and_loses_none() -> None:
     told = json.loads(done.stdout.splitlines()[-1])
     assert told["errors"] == []
     assert told["same"] == 60
-    assert told["reused"] > 1000
+    assert told["reused"] > 100
     assert told["reused_by_nobody"] == 0
     assert told["after"]["free"] + told["after"]["kept"] == told["after"]["all"] == 32
     assert told["own"] == [0, 112, 0, 112, 0]
