@@ -20,9 +20,10 @@ from trimtab_engine.admission.decide import Load, admit
 from trimtab_engine.admission.pace import Pace
 from trimtab_engine.asgi.answers import App, Message, Receive, Scope, Send, answer, error_body, header
 from trimtab_engine.asgi.exchange import End, Exchange
-from trimtab_engine.asgi.priority import PRIORITISED, with_priority
+from trimtab_engine.asgi.rewrite import PRIORITISED, prioritised, rewritten
 from trimtab_engine.config.model import Config
 from trimtab_engine.engines.chain import Chain, chain_from_json
+from trimtab_engine.engines.common.sharing import CONVERSATIONS
 from trimtab_engine.engines.facts import Attention, EngineFacts
 from trimtab_engine.engines.vllm.ask import attention_of
 from trimtab_engine.engines.vllm.live import facts_of
@@ -34,6 +35,7 @@ from trimtab_engine.server.health import Facts, degradations
 from trimtab_engine.server.keeper import TICK_SECONDS, Keeper, State
 from trimtab_engine.server.log import log_to_stderr
 from trimtab_engine.server.metrics import Metrics
+from trimtab_engine.server.salting import Salting
 from trimtab_engine.shared.folder import CHAIN, SERVING, START, read_json, run_folder
 
 log = logging.getLogger("trimtab_engine.gate")
@@ -87,6 +89,8 @@ class Gate:
                 await self._answer(path, scope, receive, send)
             elif path == "/health" and scope["method"] == "GET":
                 await self._health(scope, receive, send)
+            elif self.salting is not None and path.startswith(CONVERSATIONS) and scope["method"] == "DELETE":
+                await self.salting.sharing.end(scope, send)
             elif path.startswith(PREFIX):
                 await endpoints.serve(self, path.removeprefix(PREFIX), scope, receive, send)
             else:
@@ -101,6 +105,8 @@ class Gate:
         self.chain = chain_from_json(read_json(folder / CHAIN)) or Chain(engine=engine.name)
         self.metrics = self._metrics or Metrics()
         self.metrics.chain(self.chain)
+        salted = engine.name == "vllm" and config.kv_reuse.enabled and config.kv_reuse.salt_vllm
+        self.salting = Salting(config.kv_reuse) if salted else None
         self.attention: Attention | None = None
         if engine.attention is not None:
             self.take_attention(engine.attention)
@@ -169,6 +175,8 @@ class Gate:
             try:
                 await asyncio.to_thread(self.control.tick)
                 self.metrics.degraded(degradations(self.facts()))
+                if self.salting is not None:
+                    self.salting.sharing.tidy()
             except Exception:  # what fails now may work at the next look; requests go on
                 log.exception("The settings could not be looked at")
             await asyncio.sleep(self.config.settings_interval_seconds)
@@ -224,7 +232,10 @@ class Gate:
         try:
             # Once any class goes first, what a client says of its own priority no longer counts.
             ordered = wanted.classes.ordered and path in PRIORITISED
-            app = with_priority(self.app, rule.priority) if ordered else self.app
+            changes = [prioritised(rule.priority)] if ordered else []
+            if self.salting is not None:
+                changes.append(self.salting.change(scope))
+            app = rewritten(self.app, changes)
             end = await self._pass_on(app, scope, receive, request.watch.through(send) if request else send)
         finally:
             if watching is not None:

@@ -114,3 +114,40 @@ async def test_all_scopes_are_given_up_at_once(house: House) -> None:
     scopes = [await house.scope({"x-conversation-id": name}) for name in "abc"]
     assert house.api.sharing.end_all() == 3
     assert house.letters.forgotten == scopes
+
+
+async def test_with_salts_vllms_cache_is_apart_by_tenant_and_conversation(tmp_path: Path) -> None:
+    gated = Gated(tmp_path, **{"kv_reuse.salt_vllm": True})
+    gated.engine.answering.set()
+
+    async def salt(headers: Mapping[str, str] | None = None, path: str = "completions", **body: Any) -> str:
+        content = json.dumps({"prompt": "abc", **body}).encode()
+        assert (await ask(gated.gate, "POST", f"/v1/{path}", body=content, headers=headers)).status == 200
+        sent = json.loads(gated.engine.bodies[-1])
+        assert {**sent, "cache_salt": None} == {"prompt": "abc", **body, "cache_salt": None}
+        assert len(sent["cache_salt"]) == 16  # vLLM takes up to 128 characters, and no slash
+        return str(sent["cache_salt"])
+
+    mine = {"authorization": "Bearer a", "x-conversation-id": "1"}
+    asked: list[tuple[dict[str, str], dict[str, Any]]] = [
+        ({}, {}),
+        ({"authorization": "Bearer a"}, {}),
+        (mine, {}),
+        ({}, {"cache_salt": "own/@"}),
+    ]
+    first = [await salt(headers, **body) for headers, body in asked]
+    assert len(set(first)) == len(asked)
+    assert [await salt(headers, "messages", **body) for headers, body in asked] == first
+    unkept = {"cache-control": "no-store"}
+    assert await salt(unkept) != await salt(unkept)
+    deleted = await ask(gated.gate, "DELETE", "/v1/conversations/1", headers={"authorization": "Bearer a"})
+    assert deleted.document["deleted"] is True
+    assert await salt(mine) != first[2]
+
+
+async def test_a_salt_that_is_none_is_vllms_to_refuse(tmp_path: Path) -> None:
+    gated = Gated(tmp_path, **{"kv_reuse.salt_vllm": True})
+    gated.engine.answering.set()
+    for body in (b'{"cache_salt": 3}', b"[1]", b"{"):
+        await ask(gated.gate, "POST", "/v1/completions", body=body)
+        assert gated.engine.bodies[-1] == body

@@ -11,7 +11,7 @@ from urllib.parse import parse_qs
 
 from trimtab_engine.asgi.answers import Scope, Send, answer, header
 from trimtab_engine.config.reuse import KvReuseConfig
-from trimtab_engine.engines.common.owners import of_conversation, owner, tenant_headers
+from trimtab_engine.engines.common.owners import Header, of_conversation, owner, tenant_headers
 from trimtab_engine.engines.common.requests import Wish
 from trimtab_engine.engines.common.scopes import Scopes
 
@@ -32,7 +32,17 @@ class Sharing:
         """The wish with its owner, by the request's headers."""
         if not self._config.enabled:
             return wish
-        return replace(wish, owner=owner(partial(header, scope), self._tenants, salt=wish.cache_salt))
+        return replace(wish, owner=self.owner(partial(header, scope), salt=wish.cache_salt))
+
+    def owner(self, headers: Header, *, salt: str | None) -> bytes | None:
+        """The owner by the request's headers; None: nothing of it shall be kept."""
+        return owner(headers, self._tenants, salt=salt)
+
+    def number(self, owner: bytes, now: float) -> int:
+        """The number of the owner's scope at this moment."""
+        scope = self._scopes.enter(owner, now)
+        self._scopes.leave(scope, now)
+        return scope.number
 
     @asynccontextmanager
     async def running(self, wish: Wish) -> AsyncIterator[int | None]:
