@@ -89,12 +89,16 @@ class Gate:
                 await self._answer(path, scope, receive, send)
             elif path == "/health" and scope["method"] == "GET":
                 await self._health(scope, receive, send)
-            elif self.salting is not None and path.startswith(CONVERSATIONS) and scope["method"] == "DELETE":
+            elif self.salting is not None and self._ends_conversation(path, scope):
                 await self.salting.sharing.end(scope, send)
             elif path.startswith(PREFIX):
                 await endpoints.serve(self, path.removeprefix(PREFIX), scope, receive, send)
             else:
                 await self.app(scope, receive, send)
+
+    def _ends_conversation(self, path: str, scope: Scope) -> bool:
+        """Whether a caller whom the engine would let in wants that; the others are the engine's to answer."""
+        return path.startswith(CONVERSATIONS) and scope["method"] == "DELETE" and endpoints.may_ask(scope)
 
     # Starting and keeping up to date.
 

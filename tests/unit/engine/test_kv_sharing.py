@@ -143,6 +143,9 @@ async def test_with_salts_vllms_cache_is_apart_by_tenant_and_conversation(tmp_pa
     deleted = await ask(gated.gate, "DELETE", "/v1/conversations/1", headers={"authorization": "Bearer a"})
     assert deleted.document["deleted"] is True
     assert await salt(mine) != first[2]
+    locked = SimpleNamespace(args=SimpleNamespace(api_key=["secret"]))  # without vLLM's key it is vLLM's to answer
+    other = await ask(gated.gate, "DELETE", "/v1/conversations/1", headers=mine, state=locked)
+    assert "deleted" not in other.document
 
 
 async def test_a_salt_that_is_none_is_vllms_to_refuse(tmp_path: Path) -> None:
