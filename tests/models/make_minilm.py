@@ -49,7 +49,7 @@ class _Graph:
         return self._keep(name, np.ascontiguousarray(values.T) if turned else values)
 
     def constant(self, values: Any, kind: type = np.int64) -> str:
-        array = np.asarray(values, dtype=kind)
+        array: NDArray[Any] = np.asarray(values, dtype=kind)
         return self._keep(f"constant_{kind.__name__}_{array.tolist()}", array)
 
     def _keep(self, name: str, values: NDArray[Any]) -> str:

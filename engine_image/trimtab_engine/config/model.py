@@ -9,6 +9,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from trimtab_engine.config.observing import AlertsConfig, MonitorConfig, TracingConfig, TunerConfig
 from trimtab_engine.config.part import Part
+from trimtab_engine.config.reuse import KvReuseConfig
 from trimtab_engine.limits.classes import MOST_CLASSES, NAME
 
 # Flags of `vllm serve` that fields of this configuration set.
@@ -78,6 +79,10 @@ class BatchingConfig(Part):
     tokens_per_step: int = Field(default=512, ge=16, le=1 << 20, description="tokens that one step computes, at most")
     kv_cache_tokens: int = Field(default=16_384, ge=256, le=1 << 26, description="tokens that the KV cache holds")
     page_tokens: int = Field(default=32, ge=16, le=1024, description="tokens in one page of the KV cache")
+    attention: Literal["auto", "flash", "sdpa", "eager"] = Field(
+        default="auto",
+        description="kernel of attention; auto: the fastest that works. One that does not is passed over",
+    )
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -127,6 +132,12 @@ class OnnxConfig(Part):
         ge=0,
         le=16,
         description="tokens guessed at a time from earlier text (prompt lookup), while one request runs; 0: off",
+    )
+    reuse_megabytes: int = Field(
+        default=256,
+        ge=0,
+        le=1 << 24,
+        description="memory for keys and values of earlier texts, with which later ones may begin; 0: none",
     )
 
     @model_validator(mode="after")
@@ -183,6 +194,19 @@ class LimitsConfig(Part):
     )
     max_wait_seconds: float | None = Field(
         default=None, ge=0.1, le=86_400, description="expected wait above which a request gets 429. null for no bound"
+    )
+
+
+class AdaptiveConfig(Part):
+    """The size of the batch in the engines deepspeed, onnx and pytorch; vLLM batches by itself."""
+
+    target_token_seconds: Annotated[float, Field(ge=0.001, le=600)] | None = Field(
+        default=None,
+        description="9 of 10 times between two tokens shall be shorter; fewer run at once where not. null: off",
+    )
+    fewest_requests: int = Field(default=1, ge=1, le=1024, description="requests that run at once in any case")
+    longest_hold_seconds: float = Field(
+        default=1, ge=0, le=86_400, description="how long a request waits because of the target, at most"
     )
 
 
@@ -258,7 +282,9 @@ class Config(Part):
     )
     server: ServerConfig = ServerConfig()
     engines: EnginesConfig = EnginesConfig()
+    kv_reuse: KvReuseConfig = KvReuseConfig()
     limits: LimitsConfig = LimitsConfig()
+    batching: AdaptiveConfig = AdaptiveConfig()
     classes: dict[ClassName, ClassConfig] = Field(
         default={},
         max_length=MOST_CLASSES,

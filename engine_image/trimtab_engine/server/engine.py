@@ -52,7 +52,8 @@ class Program:
         """The exit status."""
         config, running, tokens = self._config, self._sizes.running_requests, self._sizes.tokens_per_step
         resting = Limits(max_running_requests=running, max_tokens_per_step=tokens)
-        capacity = Capacity(running_requests=running, tokens_per_step=tokens, longest_context=self._generator.context)
+        longest = self._generator.context
+        capacity = Capacity(running_requests=running, tokens_per_step=tokens, longest_context=longest, adaptive=True)
         died = False
 
         def end() -> None:
@@ -62,8 +63,11 @@ class Program:
             server.should_exit = True
 
         name = config.served_model_name or config.model
-        api = Api(self._generator, model=name, resting=resting, folder=self._folder, on_death=end)
-        gate = Gate(api, engine=EngineFacts(name=self._name, capacity=capacity, resting=resting))
+        api = Api(
+            self._generator, model=name, resting=resting, folder=self._folder, reuse=config.kv_reuse, on_death=end
+        )
+        facts = EngineFacts(name=self._name, capacity=capacity, resting=resting, attention=self._generator.attention)
+        gate = Gate(api, engine=facts, forget=api.sharing.end_all)
         server = uvicorn.Server(
             uvicorn.Config(
                 gate,
@@ -83,17 +87,18 @@ class Program:
 
 def open_generator(name: str, config: Config) -> Generator:
     """Loads the model with the engine of this name; no other engine's libraries are imported."""
+    reuse = config.kv_reuse.enabled
     if name == "deepspeed":
         from trimtab_engine.engines.deepspeed import generator as deepspeed
 
-        return deepspeed.open_generator(config.model, config.engines.deepspeed)
+        return deepspeed.open_generator(config.model, config.engines.deepspeed, reuse=reuse)
     if name == "onnx":
         from trimtab_engine.engines.onnx import generator as onnx
 
-        return onnx.open_generator(config.model, config.engines.onnx)
+        return onnx.open_generator(config.model, config.engines.onnx, reuse=reuse)
     from trimtab_engine.engines.pytorch import generator as pytorch
 
-    return pytorch.open_generator(config.model, config.engines.pytorch)
+    return pytorch.open_generator(config.model, config.engines.pytorch, reuse=reuse)
 
 
 if __name__ == "__main__":

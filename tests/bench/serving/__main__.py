@@ -1,7 +1,7 @@
 """python -m tests.bench.serving [PART ...] [--out build/bench/engine.json]
 
-Parts: layers, cache, meanings, vllm, driven, overload, watched, killed, pytorch; all of them without a name, about half
-an hour. Rows of parts that did not run stay as they were in the file.
+Parts: layers, cache, meanings, again, vllm, driven, overload, watched, killed, pytorch; all without a name, about
+half an hour. Rows of parts that did not run stay as they were in the file.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tests.bench.serving import (
+    again,
     beside_transformers,
     beside_vllm,
     cache,
@@ -32,6 +33,7 @@ PARTS: dict[str, Callable[[Callable[[str], None]], Iterator[Row]]] = {
     "layers": layers.rows,
     "cache": cache.rows,
     "meanings": meanings.rows,
+    "again": again.rows,
     "vllm": beside_vllm.rows,
     "driven": driven.rows,
     "overload": overload.rows,

@@ -7,10 +7,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.models.make_llama import cache_root
 from tests.testkit.client import MODEL_NAME
 from tests.testkit.running import OurServer
 from tests.vllm import venv
-from tests.vllm.server import ROOT, VllmServer, trimtab_command
+from tests.vllm.server import ROOT, VllmServer, chain_command, trimtab_command
 
 TOKEN = "a-token-for-the-bench"
 CAPACITY = 32
@@ -58,6 +59,13 @@ def pytorch(name: str = "pytorch", **fields: str) -> VllmServer:
     """Our server over PyTorch."""
     fields = {"ENGINES__PREFERENCE": "[pytorch]", **fields}
     return VllmServer(log=LOGS / f"{name}.log", env=_environment(fields), start=_without_flags)
+
+
+def onnx(name: str = "onnx", **fields: str) -> VllmServer:
+    """Our server over ONNX Runtime, which is in the environment with all engines."""
+    folder = str(cache_root() / "engine-converted")
+    fields = {"ENGINES__PREFERENCE": "[onnx]", "ENGINES__ONNX__CACHE_FOLDER": folder, **fields}
+    return VllmServer(log=LOGS / f"{name}.log", env=_environment(fields), start=chain_command)
 
 
 def transformers(name: str = "transformers") -> VllmServer:

@@ -21,6 +21,7 @@ from trimtab_engine.config.model import BatchingConfig, Config
 from trimtab_engine.engines.common.metrics import EngineMetrics
 from trimtab_engine.engines.common.protocol import Output
 from trimtab_engine.engines.common.requests import Wish
+from trimtab_engine.engines.facts import Attention
 from trimtab_engine.limits.limits import Limits
 from trimtab_engine.server.engine import Program
 from trimtab_engine.server.log import log_to_stderr
@@ -51,6 +52,7 @@ class EmulatedGenerator:
     """
 
     end_tokens: list[int] = []  # noqa: RUF012 - as the protocol has it
+    attention = Attention(kernel="none", device="none", why="the engine is emulated")
 
     def __init__(self, config: BatchingConfig, environment: Mapping[str, str]) -> None:
         sizes = {
@@ -58,7 +60,8 @@ class EmulatedGenerator:
             "--max-num-batched-tokens": config.tokens_per_step,
             "--kv-cache-memory-bytes": "256M",
         }
-        flags = [str(word) for pair in sizes.items() for word in pair]
+        # Nothing is kept between requests, so there is nothing to share or to forget.
+        flags = [*(str(word) for pair in sizes.items() for word in pair), "--no-enable-prefix-caching"]
         engine = parse(["serve", "emulated", *flags], environment)
         faults = read_faults(environment, engine.flags)
         self._config = engine
@@ -116,8 +119,18 @@ class EmulatedGenerator:
         if request is not None:
             self._running().abort([request])
 
+    def forget(self, scope: int) -> None:
+        """There is nothing."""
+
     def submit(
-        self, name: str, tokens: list[int], wish: Wish, *, most: int, on_output: Callable[[Output], None]
+        self,
+        name: str,
+        tokens: list[int],
+        wish: Wish,
+        *,
+        most: int,
+        scope: int | None,
+        on_output: Callable[[Output], None],
     ) -> None:
         prompt = Prompt(bytes(tokens), 1.0)
         seed = zlib.crc32(prompt.data) if wish.temperature == 0 else self._source.getrandbits(32)

@@ -73,7 +73,7 @@ def test_a_bad_value_is_refused_with_its_field(limits: dict[str, Any], field: st
     [
         ("", "document", "is empty"),
         ("limits: {max_running_requests: 4", "document", "is not YAML"),
-        ("- 1", "document", "must be a mapping with the key `limits` or `classes`, and is a list"),
+        ("- 1", "document", "must be a mapping with the key `limits`, `classes` or `batching`, and is a list"),
         ("limits:", "limits", "must be a mapping of limits, and is null"),
         ("limit: {}", "limits", "is missing"),
         ("limits: {}\nx: " + "y" * 70_000, "document", "is longer than 65536 characters"),

@@ -53,9 +53,8 @@ async def test_one_connection_carries_one_request_after_the_other(server: OurSer
     connections = Connections()
     async with aiohttp.ClientSession(server.url, trace_configs=[connections.trace]) as session:
         for number in range(40):
-            asked: dict[str, object] = [body(4), body(4, stream=True), {"prompt": 7}, {"model": "x", **body(1)}][
-                number % 4
-            ]
+            kinds: list[dict[str, object]] = [body(4), body(4, stream=True), {"prompt": 7}, {"model": "x", **body(1)}]
+            asked = kinds[number % 4]
             async with session.post("/v1/completions", json=asked) as answer:
                 assert answer.status == (200, 200, 400, 404)[number % 4]
                 await answer.read()
