@@ -108,7 +108,7 @@ def test_what_the_document_forbids_is_refused_as_it_says(api: Any, path: str) ->
 def _holds(operation: Any, mode: GenerationMode, *, examples: int) -> None:
     @repeatable(examples)
     @given(operation.as_strategy(generation_mode=mode))
-    def one(case: schemathesis.Case) -> None:
+    def one(case: schemathesis.Case[Any]) -> None:
         # What a schema allows may still be refused: a prompt longer than the context, limits that do not go together.
         case.call_and_validate(headers=HEADERS, excluded_checks=[checks.positive_data_acceptance], timeout=60)
 
