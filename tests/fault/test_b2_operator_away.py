@@ -104,7 +104,7 @@ async def test_b2_06_a_deployment_deleted_by_hand_while_the_operator_is_down_com
 
 @pytest.mark.parametrize(
     ("number", "ends_as", "serves"),
-    [(8, ("Promoted", "WithinSLO"), {8: 2}), (4, ("Abandoned", "CanaryCrashLoop"), {1: 2})],
+    [(8, ("Promoted", "WithinSLO"), {8: 2}), (4, ("Abandoned", "CanaryCrashLoop"), {16: 2})],
     ids=["good", "bad"],
 )
 async def test_b2_06_what_a_crash_left_of_the_first_spec_serves_and_the_edit_is_a_trial_in_its_room(
@@ -112,7 +112,7 @@ async def test_b2_06_what_a_crash_left_of_the_first_spec_serves_and_the_edit_is_
 ) -> None:
     """The spec is edited before the first pods are ready, and the operator dies before it has replaced them."""
     bed.admin.create(QUOTAS, _quota(bed))
-    bed.apply()
+    bed.apply(engine={"config": {"maxNumSeqs": 16}})  # so many that one of the two pods can carry the load
     await bed.run(lambda: len(bed.admin.list(PODS, bed.namespace)) == 2)
     bed.sequences(number)
     bed.tap.begin(Crash(1, after=True))
