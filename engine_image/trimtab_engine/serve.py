@@ -17,6 +17,8 @@ from trimtab_engine.server.chain import Runner
 from trimtab_engine.server.log import log_to_stderr
 from trimtab_engine.shared.folder import START, VARIABLE, replace_json
 
+_KEEP_ALIVE = "VLLM_HTTP_TIMEOUT_KEEP_ALIVE"  # seconds; vLLM 0.32 has no flag for it (`vllm/envs.py`)
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
@@ -39,9 +41,14 @@ def run(config: Config) -> int:
     folder = Path(tempfile.mkdtemp(prefix="trimtab-engine-"))
     try:
         replace_json(folder / START, config.model_dump(mode="json"))
-        return Runner(config, folder, {**os.environ, VARIABLE: str(folder)}).run()
+        return Runner(config, folder, environment_of(config, folder, os.environ)).run()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def environment_of(config: Config, folder: Path, given: Mapping[str, str]) -> dict[str, str]:
+    """What engines find. vLLM's own variable for idle connections wins where somebody has set it."""
+    return {_KEEP_ALIVE: str(config.server.keep_alive_seconds), **given, VARIABLE: str(folder)}
 
 
 def describe() -> str:

@@ -58,7 +58,8 @@ def parse_go_version(text: str) -> tuple[int, int]:
     return int(found.group(1)), int(found.group(2))
 
 
-def _go_environment(layout: Layout) -> dict[str, str]:
+def go_environment(layout: Layout) -> dict[str, str]:
+    """What every call of Go here is made with."""
     # GOTOOLCHAIN=local: the version of this very program, not of one that go.mod would make it fetch. Go counts its
     # uses in the user's configuration directory; here it does so where `down` removes it.
     settings = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
@@ -70,8 +71,9 @@ def _go_environment(layout: Layout) -> dict[str, str]:
     }
 
 
-def _go_version(layout: Layout, go: Path) -> str:
-    return output([go, "version"], env=_go_environment(layout)).strip()
+def go_version(layout: Layout, go: Path) -> str:
+    """What `go version` says of itself."""
+    return output([go, "version"], env=go_environment(layout)).strip()
 
 
 def find_go(layout: Layout, commands: Commands) -> Path:
@@ -86,9 +88,9 @@ def find_go(layout: Layout, commands: Commands) -> Path:
     if found is None:
         raise StepError("no Go found: run `make setup`, or install Go 1.24 or newer and put it on PATH")
     go = Path(found).resolve()
-    if parse_go_version(_go_version(layout, go)) >= _OLDEST_GO:
+    if parse_go_version(go_version(layout, go)) >= _OLDEST_GO:
         return go
-    _fetch_toolchain(go, fetched.parents[1], commands, _go_environment(layout))
+    _fetch_toolchain(go, fetched.parents[1], commands, go_environment(layout))
     return fetched
 
 
@@ -121,7 +123,7 @@ def source_key(source: Path, go_version: str) -> str:
 def build(layout: Layout, commands: Commands) -> tuple[Path, bool]:
     """The directory with `kubernetes`, `helm`, `agent` and `pause`, and whether it had to be built now."""
     go = find_go(layout, commands)
-    target = layout.cache / "bin" / source_key(SOURCE, _go_version(layout, go))
+    target = layout.cache / "bin" / source_key(SOURCE, go_version(layout, go))
     if target.is_dir():
         return target, False
     half_made = target.with_name(target.name + ".part")
@@ -129,7 +131,7 @@ def build(layout: Layout, commands: Commands) -> tuple[Path, bool]:
     half_made.mkdir(parents=True)
     go_mod = (SOURCE / "go.mod").read_text()
     # -mod=readonly: what is built is what go.mod and go.sum in the checkout say.
-    env = {**_go_environment(layout), "CGO_ENABLED": "0", "GOFLAGS": _FLAGS}
+    env = {**go_environment(layout), "CGO_ENABLED": "0", "GOFLAGS": _FLAGS}
     command: list[str | Path] = [go, "build", "-ldflags", linker_flags(go_mod), "-o", f"{half_made}/", *PROGRAMS]
     commands.run("go-build", command, cwd=SOURCE, env=env)
     half_made.rename(target)

@@ -41,6 +41,14 @@ class Access:
         query: Mapping[str, str] | None = None,
     ) -> Any:
         """The decoded answer. Raises AnswerError."""
+        text = self._asked(method, path, body, seconds=seconds, query=query)
+        return json.loads(text) if text else None
+
+    def text(self, path: str) -> str:
+        """A document that is not JSON. Raises AnswerError."""
+        return self._asked("GET", path, None, seconds=15.0, query=None).decode()
+
+    def _asked(self, method: str, path: str, body: object, *, seconds: float, query: Mapping[str, str] | None) -> bytes:
         headers = {"Accept": "application/json"}
         if method in _TYPES:
             headers["Content-Type"] = _TYPES[method]
@@ -62,7 +70,7 @@ class Access:
             raise AnswerError(what, 0, str(error)) from error
         if answer.status >= 400:
             raise AnswerError(what, answer.status, text.decode(errors="replace"))
-        return json.loads(text) if text else None
+        return bytes(text)
 
     def get(self, path: str, **query: str) -> Any:
         """A document."""

@@ -32,7 +32,10 @@ __all__ = ["audit_log", "cluster", "helm", "image", "kubeconfig", "kubectl"]
 # Few clients with short requests keep the emulator and the load generator well below two cores.
 LOAD = Load(clients=16, prompt_tokens="64", output_tokens="32")
 _RUN = os.environ.get("PYTEST_XDIST_TESTRUNUID", uuid.uuid4().hex)[:6]
-_PURPOSES = ("prometheus", "acts", "away", "crashes", "input", "deleted", "adopted", "blue-green", "in-place", "vllm", "live")  # fmt: skip  # noqa: E501
+_PURPOSES = (
+    *("prometheus", "acts", "away", "crashes", "input", "deleted", "adopted", "blue-green", "in-place"),
+    *("in-place-whole", "vllm", "live", "gateway"),
+)
 
 
 @pytest.fixture(scope="session")

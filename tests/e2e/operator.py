@@ -85,6 +85,7 @@ def install(access: Access, image: str, prometheus_url: str, values: Mapping[str
     ours = {
         "image": {"repository": repository, "tag": tag, "pullPolicy": "IfNotPresent"},
         "prometheus": {"url": prometheus_url},
+        "gatewayApi": {"httpRoutes": True},
     }
     path = Path(access.handle.environment()["HELM_CACHE_HOME"]).parent / "trimtab-values.yaml"
     path.parent.mkdir(parents=True, exist_ok=True)

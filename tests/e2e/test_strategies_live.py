@@ -1,7 +1,7 @@
 """BlueGreen and InPlace on real pods with the engine emulator, side by side to save time.
 
 BlueGreen takes over a limit that is clearly better; InPlace gives a pod's room to an engine that does not start, and
-takes it back.
+takes it back, and elsewhere replaces all pods one by one.
 """
 
 from __future__ import annotations
@@ -61,6 +61,9 @@ def _cases(testkit: str) -> dict[str, Case]:
     return {
         "BlueGreen": Case(service=blue, load=replace(short, clients=10), change={"maxNumSeqs": 16}, outcome="Promoted"),
         "InPlace": Case(service=place, load=replace(short, clients=2), change={"blockSize": 16}, outcome="Abandoned"),
+        "InPlace, whole": Case(
+            service=place, load=replace(short, clients=4), change={"maxNumSeqs": 32}, outcome="Promoted"
+        ),
     }
 
 
@@ -95,9 +98,9 @@ class _Watched:
 
 @pytest.fixture(scope="module")
 def rolled(stage: Callable[..., Scenario], testkit: str) -> dict[str, Rolled]:
-    """Both cases at the same time."""
+    """All cases at the same time."""
     cases = _cases(testkit)
-    purposes = {"BlueGreen": "blue-green", "InPlace": "in-place"}
+    purposes = {"BlueGreen": "blue-green", "InPlace": "in-place", "InPlace, whole": "in-place-whole"}
     scenarios = {name: stage(purposes[name], case.service) for name, case in cases.items()}
     for scenario in scenarios.values():
         scenario.create()
@@ -150,7 +153,21 @@ def test_in_place_one_pod_gives_its_room_and_gets_it_back(rolled: dict[str, Roll
     assert found.most_pods <= 3, "never more pods than the spec asks for, those that still end included"
 
 
-@pytest.mark.parametrize("strategy", ["BlueGreen", "InPlace"])
+def test_in_place_every_pod_is_replaced_one_by_one_once_the_first_has_shown_that_it_is_good(
+    rolled: dict[str, Rolled],
+) -> None:
+    found = rolled["InPlace, whole"]
+    assert found.after.status["rollout"]["strategy"] == "InPlace"
+    assert found.after.stable_config["maxNumSeqs"] == 32
+    assert found.served == [""], "every ready pod has its share"
+    assert found.least_ready == 2, "one pod at a time"
+    assert found.most_pods <= 3, "never more pods than the spec asks for, those that still end included"
+    steps = found.scenario.pods.counts(found.attempt.started_at or 0.0)
+    ours = [count.ready.get(found.attempt.revision, 0) for count in steps]
+    assert [number for number, before in zip(ours, [0, *ours], strict=False) if number != before] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("strategy", ["BlueGreen", "InPlace", "InPlace, whole"])
 def test_no_request_is_lost(rolled: dict[str, Rolled], strategy: str) -> None:
     found = rolled[strategy]
     assert found.totals.failed == 0, found.scenario.load.failures()

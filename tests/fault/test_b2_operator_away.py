@@ -17,10 +17,13 @@ from tests.fault.control_plane import ControlPlane
 from tests.fault.llmdeployment import NAME
 from tests.fault.natures import NATURES, QUEUED, Nature
 from tests.fault.scenarios import nothing_left
-from trimtab.kube.kinds import DEPLOYMENTS, HPAS, LLM_DEPLOYMENTS
+from tests.fault.tap import Crash
+from trimtab.kube.kinds import DEPLOYMENTS, HPAS, LLM_DEPLOYMENTS, PODS
+from trimtab.kube.kinds import Kind as ApiKind
 
 pytestmark = [pytest.mark.cluster, pytest.mark.faults]
 
+QUOTAS = ApiKind("ResourceQuota", "", "v1", "resourcequotas")
 PHASES = ("CanaryStarting", "CanaryJudging", "Promoting", "Watching")
 
 
@@ -99,6 +102,30 @@ async def test_b2_06_a_deployment_deleted_by_hand_while_the_operator_is_down_com
     assert len(bed.serving()) == 1
 
 
+@pytest.mark.parametrize(
+    ("number", "ends_as", "serves"),
+    [(8, ("Promoted", "WithinSLO"), {8: 2}), (4, ("Abandoned", "CanaryCrashLoop"), {16: 2})],
+    ids=["good", "bad"],
+)
+async def test_b2_06_what_a_crash_left_of_the_first_spec_serves_and_the_edit_is_a_trial_in_its_room(
+    bed: Bed, number: int, ends_as: tuple[str, str], serves: dict[int, int]
+) -> None:
+    """The spec is edited before the first pods are ready, and the operator dies before it has replaced them."""
+    bed.admin.create(QUOTAS, _quota(bed))
+    bed.apply(engine={"config": {"maxNumSeqs": 16}})  # so many that one of the two pods can carry the load
+    await bed.run(lambda: len(bed.admin.list(PODS, bed.namespace)) == 2)
+    bed.sequences(number)
+    bed.tap.begin(Crash(1, after=True))
+    await bed.once()
+    assert bed.tap.crashed and bed.status()["rollout"]["stable"]["config"]["maxNumSeqs"] == number
+    await away(bed, 60)
+    bed.watch_capacity()
+    await bed.run(lambda: bed.attempts()[:1] == [ends_as] and bed.phase() == "Stable")
+    await bed.quiet()
+    assert bed.serving() == serves
+    assert (bed.lowest_ready or 0) >= 1
+
+
 async def test_b2_06_an_hpa_made_while_the_operator_is_down_keeps_the_replicas(bed: Bed) -> None:
     """Of an adopted target: its number is never ours, so the HPA's stands through a promotion."""
     _adopted(bed, replicas=2)
@@ -121,6 +148,11 @@ async def test_b2_06_an_hpa_made_while_the_operator_is_down_keeps_the_replicas(b
     assert bed.attempts()[0][0] == "Promoted"
     assert bed.serving() == {8: 3}
     assert _owners_of_replicas(bed) == []
+
+
+def _quota(bed: Bed) -> dict[str, Any]:
+    """Room for two pods."""
+    return {"metadata": {"name": "two", "namespace": bed.namespace}, "spec": {"hard": {"pods": "2"}}}
 
 
 def _adopted(bed: Bed, replicas: int) -> None:

@@ -24,6 +24,7 @@ from trimtab.model.rollout import (
     ServeOnly,
     ShareTraffic,
     Source,
+    Stable,
     TuneLive,
     WindowFacts,
     Wish,
@@ -87,6 +88,7 @@ class Workload:
     owned: bool = True
     runs: str = ""
     removed: bool = False  # its object is gone, its pods still end
+    made_for: Stable | None = None
 
     @property
     def living(self) -> list[Pod]:
@@ -140,7 +142,9 @@ class Cluster:
                 case ShareTraffic():
                     self.route = self._routed(action)
                 case EnsureRevision(revision=revision, replicas=replicas, workload=name):
-                    workload = self.workloads.setdefault(name, Workload(name, 1 if replicas is None else replicas))
+                    made_for = Stable(name, action.config, action.template)
+                    new = Workload(name, 1 if replicas is None else replicas, made_for=made_for)
+                    workload = self.workloads.setdefault(name, new)
                     workload.removed = False
                     if replicas is not None:
                         assert replicas >= 0, f"negative replicas for {revision}"
@@ -232,6 +236,7 @@ class Cluster:
                 settled=workload.owned or all(pod.revision == workload.runs for pod in workload.pods),
                 owned=workload.owned,
                 runs="" if workload.owned else workload.runs,
+                made_for=workload.made_for,
             )
         return self._by_values(found, state) if self.live and state is not None else found
 
@@ -241,7 +246,9 @@ class Cluster:
         by_revision: dict[str, list[PodFacts]] = {name: [] for name in found}
         for pod in pods:
             revision = attributed(state, _given(pod))
-            facts = replace(self._facts(pod), revision=revision, live=self._has_taken(pod, revision))
+            facts = replace(
+                self._facts(pod), revision=revision, live=self._has_taken(pod, revision), carrier=pod.revision
+            )
             by_revision.setdefault(revision, []).append(facts)
         return {
             name: replace(found.get(name) or RevisionFacts(name, desired=0), pods=tuple(pods))

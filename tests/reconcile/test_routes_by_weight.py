@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from tests.cluster.gateway_api import install
 from tests.cluster.handle import Handle
 from tests.reconcile.conftest import ADOPTED, OWNED, Make
-from tests.reconcile.gateway_api import install
 from trimtab.api.names import DEPLOYMENT_LABEL, REVISION_LABEL
 from trimtab.api.v1alpha1 import LLMDeployment
 from trimtab.kube.client import Kube

@@ -20,6 +20,8 @@ from tests.testkit.client import MODEL_NAME, EngineClient, free_port
 from tests.testkit.emulator.faults import Faults, read_faults
 from tests.testkit.emulator.flags import parse
 from tests.testkit.emulator.lifecycle import serve
+from trimtab_engine.config.load import load
+from trimtab_engine.shared.folder import START, replace_json
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -103,6 +105,26 @@ class EmulatorServer(EngineClient):
 
     def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
         self.stop()
+
+
+class OurServer(EmulatorServer):
+    """Our own server, all of it but the model: uvicorn and the layers of the image over the emulated engine.
+
+    `fields` are those of its configuration, such as `{"limits.max_running_requests": 4}`; it runs in `folder`.
+
+    >>> with OurServer(folder=tmp_path, fields={"monitor.window_seconds": 10}) as server:
+    ...     server.get("/v1/optimization/metrics")
+    """
+
+    def __init__(
+        self, *, folder: Path, fields: Mapping[str, object] | None = None, env: Mapping[str, str] | None = None
+    ) -> None:
+        paths = os.pathsep.join(str(ROOT / part) for part in ("", "engine_image"))
+        super().__init__(log=folder / "server.log", env={"PYTHONPATH": paths, **(env or {})})
+        own = {"model": MODEL_NAME, "server.host": "127.0.0.1", "server.port": self.port}
+        folder.mkdir(parents=True, exist_ok=True)
+        replace_json(folder / START, load(None, {}, {**own, **(fields or {})}).model_dump(mode="json"))
+        self._command = [sys.executable, "-m", "tests.testkit.emulator.generator", str(folder)]
 
 
 @contextlib.asynccontextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import random
 import signal
 import subprocess
 import urllib.error
@@ -45,9 +46,12 @@ class Served:
         return json.loads(self.server.get("/v1/optimization/status"))
 
     def configure(self, limits: Mapping[str, object], token: str = TOKEN) -> tuple[int, Any]:
+        return self.post("configure", {"limits": limits}, token)
+
+    def post(self, name: str, document: Mapping[str, object], token: str = TOKEN) -> tuple[int, Any]:
         request = urllib.request.Request(
-            self.server.url + "/v1/optimization/configure",
-            data=json.dumps({"limits": limits}).encode(),
+            f"{self.server.url}/v1/optimization/{name}",
+            data=json.dumps(document).encode(),
             headers={"content-type": "application/json", "authorization": f"Bearer {token}"},
         )
         try:
@@ -215,6 +219,30 @@ def test_the_probe_and_vllms_own_endpoints_work_behind_the_gate(served: Served) 
     chat = {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 4}
     assert served.server.post("/v1/chat/completions", chat)["choices"][0]["finish_reason"] == "length"
     assert '"data"' in served.server.get("/v1/models")
+
+
+async def test_the_kernel_that_vllm_chose_is_told(served: Served) -> None:
+    def attention() -> Any:
+        return json.loads(served.server.get("/health"))["attention"]
+
+    await until(lambda: attention() is not None)
+    assert attention() == {"kernel": "CPU_ATTN", "device": "cpu", "why": ""}
+    assert served.metric("trimtab_engine_attention_info") == 1
+    assert "Attention is computed by CPU_ATTN on cpu." in served.server.log.read_text(errors="replace")
+
+
+def test_vllms_prefix_cache_is_seen_and_can_be_reset(served: Served) -> None:
+    text = "".join(random.Random(5).choices("abcdefgh ", k=300))
+    body = {"prompt": text, "max_tokens": 2, "ignore_eos": True}
+
+    def hits() -> float:
+        before = served.metric("vllm:prefix_cache_hits_total")
+        served.server.post("/v1/completions", body)
+        return served.metric("vllm:prefix_cache_hits_total") - before
+
+    assert [hits() > 0 for _ in range(2)] == [False, True]
+    assert served.post("reset_prefix_cache", {}) == (200, {"reset": True})
+    assert hits() == 0
 
 
 def test_both_of_vllms_schedulers_take_the_limits_in_the_next_step(tmp_path: Path) -> None:

@@ -9,7 +9,8 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from trimtab_engine.config.observing import AlertsConfig, MonitorConfig, TracingConfig, TunerConfig
 from trimtab_engine.config.part import Part
-from trimtab_engine.limits.classes import MOST_CLASSES
+from trimtab_engine.config.reuse import KvReuseConfig
+from trimtab_engine.limits.classes import MOST_CLASSES, NAME
 
 # Flags of `vllm serve` that fields of this configuration set.
 RESERVED = {
@@ -35,6 +36,12 @@ class ServerConfig(Part):
     )
     request_timeout_seconds: float | None = Field(
         default=None, gt=0, le=86_400, description="the longest that a request may take; null for no bound"
+    )
+    keep_alive_seconds: int = Field(
+        default=75,
+        ge=1,
+        le=3600,
+        description="how long an idle connection stays open; longer than what a proxy before the server waits",
     )
     largest_body_bytes: int = Field(
         default=32 * 1024 * 1024, ge=1024, le=1 << 32, description="the longest body of a request; longer ones get 413"
@@ -72,6 +79,10 @@ class BatchingConfig(Part):
     tokens_per_step: int = Field(default=512, ge=16, le=1 << 20, description="tokens that one step computes, at most")
     kv_cache_tokens: int = Field(default=16_384, ge=256, le=1 << 26, description="tokens that the KV cache holds")
     page_tokens: int = Field(default=32, ge=16, le=1024, description="tokens in one page of the KV cache")
+    attention: Literal["auto", "flash", "sdpa", "eager"] = Field(
+        default="auto",
+        description="kernel of attention; auto: the fastest that works. One that does not is passed over",
+    )
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -121,6 +132,12 @@ class OnnxConfig(Part):
         ge=0,
         le=16,
         description="tokens guessed at a time from earlier text (prompt lookup), while one request runs; 0: off",
+    )
+    reuse_megabytes: int = Field(
+        default=256,
+        ge=0,
+        le=1 << 24,
+        description="memory for keys and values of earlier texts, with which later ones may begin; 0: none",
     )
 
     @model_validator(mode="after")
@@ -180,6 +197,19 @@ class LimitsConfig(Part):
     )
 
 
+class AdaptiveConfig(Part):
+    """The size of the batch in the engines deepspeed, onnx and pytorch; vLLM batches by itself."""
+
+    target_token_seconds: Annotated[float, Field(ge=0.001, le=600)] | None = Field(
+        default=None,
+        description="9 of 10 times between two tokens shall be shorter; fewer run at once where not. null: off",
+    )
+    fewest_requests: int = Field(default=1, ge=1, le=1024, description="requests that run at once in any case")
+    longest_hold_seconds: float = Field(
+        default=1, ge=0, le=86_400, description="how long a request waits because of the target, at most"
+    )
+
+
 class ClassConfig(Part):
     """How requests of one class are treated."""
 
@@ -189,7 +219,7 @@ class ClassConfig(Part):
     )
 
 
-ClassName = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
+ClassName = Annotated[str, Field(pattern=NAME)]
 
 
 class SemanticCacheConfig(Part):
@@ -252,7 +282,9 @@ class Config(Part):
     )
     server: ServerConfig = ServerConfig()
     engines: EnginesConfig = EnginesConfig()
+    kv_reuse: KvReuseConfig = KvReuseConfig()
     limits: LimitsConfig = LimitsConfig()
+    batching: AdaptiveConfig = AdaptiveConfig()
     classes: dict[ClassName, ClassConfig] = Field(
         default={},
         max_length=MOST_CLASSES,

@@ -2,15 +2,32 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from trimtab_engine.limits.limits import Capacity, Limits
 
 
 @dataclass(frozen=True, kw_only=True)
+class Attention:
+    """The kernel that computes attention, on which device, and why those that would be faster do not."""
+
+    kernel: str
+    device: str
+    why: str = ""
+
+    def as_json(self) -> dict[str, str]:
+        return asdict(self)
+
+    def sentence(self) -> str:
+        return f"Attention is computed by {self.kernel} on {self.device}{f' ({self.why})' if self.why else ''}."
+
+
+@dataclass(frozen=True, kw_only=True)
 class EngineFacts:
-    """The engine's name, what it was started with, and the limits that it starts with."""
+    """The engine's name, what it was started with, the limits that it starts with, and its kernel of attention (None:
+    not known yet)."""
 
     name: str
     capacity: Capacity
     resting: Limits
+    attention: Attention | None = None

@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 DEFAULT = "default"  # of a request that names no class, or one that the settings do not know
 MOST_CLASSES = 16
-_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+NAME = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,4 +57,4 @@ def classes_from_json(document: Mapping[str, Mapping[str, int]]) -> Classes:
 
 def is_name(text: str) -> bool:
     """Whether a class may be called so: a DNS label."""
-    return _NAME.fullmatch(text) is not None
+    return re.fullmatch(NAME, text) is not None

@@ -34,7 +34,8 @@ class Capacity:
 
     `smallest_step` is the fewest tokens with which every accepted prompt still makes progress, and
     `tokens_per_request` what one decoding request takes of a step (more than 1 with speculative decoding).
-    `priorities`: whether the engine takes waiting requests by their priority.
+    `priorities`: whether the engine takes waiting requests by their priority. `adaptive`: whether the size of its
+    batches can follow the time between tokens.
     """
 
     running_requests: int
@@ -43,6 +44,7 @@ class Capacity:
     smallest_step: int = 1
     tokens_per_request: int = 1
     priorities: bool = False
+    adaptive: bool = False
 
 
 def within(limits: Limits, capacity: Capacity) -> Limits:

@@ -12,6 +12,8 @@ import yaml
 from trimtab_engine.limits.limits import LIMITS, Capacity, Limits
 
 LARGEST_TEXT = 64 * 1024  # characters
+# Settings need a few dozen. PyYAML takes a second for some thousands, one in the other, and a minute for all that fit.
+MOST_BRACKETS = 512
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +48,7 @@ class Range:
     optional: bool = False
 
 
-_RANGES: Mapping[str, Range] = {
+RANGES: Mapping[str, Range] = {
     "max_running_requests": Range(
         low=1, high=lambda capacity: capacity.running_requests, why=", the number that the engine was started for"
     ),
@@ -66,6 +68,8 @@ def read_text(text: str) -> object | Refused:
     """The document of a settings text (YAML, and so JSON)."""
     if len(text) > LARGEST_TEXT:
         return _refused("document", f"is longer than {LARGEST_TEXT} characters")
+    if text.count("[") + text.count("{") > MOST_BRACKETS:
+        return _refused("document", f"has more than {MOST_BRACKETS} brackets")
     try:
         document: object = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
@@ -79,9 +83,9 @@ def read_limits(wanted: object, *, base: Limits, capacity: Capacity) -> Limits |
     """`base` with the fields that are named, or everything that is wrong with them."""
     if not isinstance(wanted, Mapping):
         return _refused("limits", f"must be a mapping of limits, and is {kind_of(wanted)}")
-    problems = [unknown(str(name), LIMITS, "limits.") for name in wanted if name not in LIMITS]
+    problems = [unknown(name_of(name), LIMITS, "limits.") for name in wanted if name not in LIMITS]
     values = {str(name): value for name, value in wanted.items() if name in LIMITS}
-    found = ((name, complaint(value, _RANGES[name], capacity)) for name, value in values.items())
+    found = ((name, complaint(value, RANGES[name], capacity)) for name, value in values.items())
     problems += [Problem(field=f"limits.{name}", message=message) for name, message in found if message]
     if problems:
         return Refused(problems=tuple(problems))
@@ -119,6 +123,11 @@ def complaint(value: object, allowed: Range, capacity: Capacity) -> str | None:
     if not allowed.low <= value <= high:
         return f"must be {allowed.low:g} to {high:g}{allowed.why}, and is {_short(value)}"
     return None
+
+
+def name_of(key: object) -> str:
+    """A key as a text; YAML's may be numbers, of more digits than Python writes."""
+    return _short(key) if isinstance(key, int | float) else str(key)
 
 
 def unknown(name: str, known: tuple[str, ...], prefix: str) -> Problem:

@@ -5,6 +5,8 @@ limits:
   max_running_requests: 16
 classes:
   batch: {priority: 10, queue_percent: 50}
+batching:
+  target_token_seconds: 0.05
 """
 
 from __future__ import annotations
@@ -12,16 +14,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from trimtab_engine.limits.batching import BATCHING, Batching
 from trimtab_engine.limits.classes import MOST_CLASSES, RULES, Classes, Rule, is_name
 from trimtab_engine.limits.limits import Capacity, Limits, within
-from trimtab_engine.limits.parse import Problem, Range, Refused, complaint, kind_of, read_limits, unknown
+from trimtab_engine.limits.parse import Problem, Range, Refused, complaint, kind_of, name_of, read_limits, unknown
 
 LARGEST_ID = 2**53 - 1  # what a metric, which is a double, still tells apart
-KEYS = ("limits", "classes", "id")
+KEYS = ("limits", "classes", "batching", "id")
 
-_RULES: Mapping[str, Range] = {
+CLASS_RANGES: Mapping[str, Range] = {
     "priority": Range(low=-1000, high=lambda _: 1000),
     "queue_percent": Range(low=0, high=lambda _: 100),
+}
+_BATCHING: Mapping[str, Range] = {
+    "target_token_seconds": Range(low=0.001, high=lambda _: 600, whole=False, optional=True),
+    "fewest_requests": Range(
+        low=1, high=lambda capacity: capacity.running_requests, why=", the number that the engine was started for"
+    ),
+    "longest_hold_seconds": Range(low=0, high=lambda _: 86_400, whole=False),
 }
 _ID = Range(low=0, high=lambda _: LARGEST_ID)
 
@@ -32,37 +42,65 @@ class Settings:
 
     limits: Limits
     classes: Classes = field(default_factory=Classes)
+    batching: Batching = field(default_factory=Batching)
     id: int = 0
 
 
 def fitting(settings: Settings, capacity: Capacity) -> Settings:
-    """What can be of these settings: limits below the capacity, and no priorities where the engine has none."""
-    rules = settings.classes.rules
+    """What can be of these settings: limits below the capacity, no priorities and no adaptive batches where the engine
+    has none."""
+    rules, batching = settings.classes.rules, settings.batching
+    if not capacity.adaptive:
+        batching = replace(batching, target_token_seconds=None)
+    batching = replace(batching, fewest_requests=min(batching.fewest_requests, capacity.running_requests))
     if not capacity.priorities:
         rules = {name: replace(rule, priority=0) for name, rule in rules.items()}
-    return replace(settings, limits=within(settings.limits, capacity), classes=Classes(rules=dict(rules)))
+    limits = within(settings.limits, capacity)
+    return replace(settings, limits=limits, classes=Classes(rules=dict(rules)), batching=batching)
 
 
 def read_settings(document: object, *, base: Settings, capacity: Capacity) -> Settings | Refused:
     """`base` with what the document names, or everything that is wrong with the document.
 
-    Limits are named one by one; classes are named as a whole, so that one that is left out is gone.
+    Limits and what is said of batching are named one by one; classes are named as a whole, so that one that is left out
+    is gone.
     """
     if not isinstance(document, Mapping):
-        message = f"must be a mapping with the key `limits` or `classes`, and is {kind_of(document)}"
+        message = f"must be a mapping with the key `limits`, `classes` or `batching`, and is {kind_of(document)}"
         return Refused(problems=(Problem(field="document", message=message),))
-    problems = [unknown(str(name), KEYS, "") for name in document if name not in KEYS]
-    if "limits" not in document and "classes" not in document:
+    problems = [unknown(name_of(name), KEYS, "") for name in document if name not in KEYS]
+    if not document.keys() & {"limits", "classes", "batching"}:
         problems.append(Problem(field="limits", message="is missing"))
     limits = read_limits(document["limits"], base=base.limits, capacity=capacity) if "limits" in document else None
     classes = _read_classes(document["classes"], capacity) if "classes" in document else None
+    batching = _read_batching(document["batching"], base.batching, capacity) if "batching" in document else None
     number = document.get("id", 0)
     wrong = complaint(number, _ID, capacity)
-    problems += [problem for part in (limits, classes) if isinstance(part, Refused) for problem in part.problems]
+    problems += [
+        problem for part in (limits, classes, batching) if isinstance(part, Refused) for problem in part.problems
+    ]
     problems += [Problem(field="id", message=wrong)] if wrong else []
-    if problems or isinstance(limits, Refused) or isinstance(classes, Refused):
+    if problems or isinstance(limits, Refused) or isinstance(classes, Refused) or isinstance(batching, Refused):
         return Refused(problems=tuple(problems))
-    return Settings(limits=limits or base.limits, classes=base.classes if classes is None else classes, id=number)
+    return Settings(
+        limits=limits or base.limits,
+        classes=base.classes if classes is None else classes,
+        batching=batching or base.batching,
+        id=number,
+    )
+
+
+def _read_batching(document: object, base: Batching, capacity: Capacity) -> Batching | Refused:
+    if not isinstance(document, Mapping):
+        return _refused("batching", f"must be a mapping with {', '.join(BATCHING)}, and is {kind_of(document)}")
+    problems = [unknown(str(name), BATCHING, "batching.") for name in document if name not in BATCHING]
+    values = {str(name): value for name, value in document.items() if name in BATCHING}
+    found = ((name, complaint(value, _BATCHING[name], capacity)) for name, value in values.items())
+    problems += [Problem(field=f"batching.{name}", message=message) for name, message in found if message]
+    if not problems and values.get("target_token_seconds") is not None and not capacity.adaptive:
+        message = "needs an engine with a batcher of ours (deepspeed, onnx, pytorch); vLLM batches by itself"
+        problems.append(Problem(field="batching.target_token_seconds", message=message))
+    return Refused(problems=tuple(problems)) if problems else replace(base, **values)
 
 
 def _read_classes(document: object, capacity: Capacity) -> Classes | Refused:
@@ -78,13 +116,13 @@ def _read_classes(document: object, capacity: Capacity) -> Classes | Refused:
 
 def _of_class(name: object, rule: object, capacity: Capacity) -> list[Problem]:
     if not isinstance(name, str) or not is_name(name):
-        message = f"has a class {str(name)[:80]!r}: a name has up to 63 lower-case letters, digits and dashes"
+        message = f"has a class {name_of(name)[:80]!r}: a name has up to 63 lower-case letters, digits and dashes"
         return [Problem(field="classes", message=message)]
     place = f"classes.{name}"
     if not isinstance(rule, Mapping):
         return [Problem(field=place, message=f"must be a mapping with {' and '.join(RULES)}, and is {kind_of(rule)}")]
-    problems = [unknown(str(key), RULES, f"{place}.") for key in rule if key not in RULES]
-    found = ((key, complaint(value, _RULES[key], capacity)) for key, value in rule.items() if key in RULES)
+    problems = [unknown(name_of(key), RULES, f"{place}.") for key in rule if key not in RULES]
+    found = ((key, complaint(value, CLASS_RANGES[key], capacity)) for key, value in rule.items() if key in RULES)
     problems += [Problem(field=f"{place}.{key}", message=message) for key, message in found if message]
     if not problems and rule.get("priority") and not capacity.priorities:
         message = "needs an engine that takes requests by priority: start vLLM with --scheduling-policy priority"

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from trimtab_engine.config.model import Config
+from trimtab_engine.limits.batching import Batching
 from trimtab_engine.limits.classes import Classes, Rule
 from trimtab_engine.limits.limits import Capacity, Limits, within
 from trimtab_engine.limits.parse import Refused, read_text
@@ -46,7 +47,8 @@ class Control:
         self._settings = SettingsFile(config.settings_file) if config.settings_file else None
         given = {name: value for name, value in config.limits.model_dump().items() if value is not None}
         rules = {name: Rule(**rule.model_dump()) for name, rule in config.classes.items()}
-        asked = Settings(limits=replace(resting, **given), classes=Classes(rules=rules))
+        batching = Batching(**config.batching.model_dump())
+        asked = Settings(limits=replace(resting, **given), classes=Classes(rules=rules), batching=batching)
         self.start = fitting(asked, capacity)
         if self.start != asked:
             log.warning("The settings at the start are not what the engine can: %s became %s", asked, self.start)
@@ -113,6 +115,7 @@ class Control:
         return {
             "limits": wanted.limits.as_json(),
             "classes": wanted.classes.as_json(),
+            "batching": wanted.batching.as_json(),
             "id": wanted.id,
             "revision": wanted.revision,
             "in_force": in_force >= wanted.revision,
@@ -178,6 +181,7 @@ class Control:
         return Wanted(
             limits=settings.limits,
             classes=settings.classes,
+            batching=settings.batching,
             id=settings.id,
             revision=current.revision + 1 if current else 1,
             source=source,

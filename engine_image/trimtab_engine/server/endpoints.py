@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 METHODS = {
     **dict.fromkeys(("status", "metrics", "report", "tuner", "alerts"), "GET"),
-    **dict.fromkeys(("configure", "start", "stop"), "POST"),
+    **dict.fromkeys(("configure", "start", "stop", "reset_prefix_cache"), "POST"),
 }
 
 
@@ -34,6 +34,8 @@ async def serve(gate: Gate, name: str, scope: Scope, receive: Receive, send: Sen
         await _tell(gate, name, scope, send)
     elif name == "configure":
         await _configure(gate, scope, receive, send)
+    elif name == "reset_prefix_cache":
+        await _reset(gate, scope, send)
     else:
         await _switch(gate, name, scope, send)
 
@@ -70,6 +72,16 @@ async def _switch(gate: Gate, name: str, scope: Scope, send: Send) -> None:
     else:
         tuning.stop()
     await answer(send, 200, tuning.shown())
+
+
+async def _reset(gate: Gate, scope: Scope, send: Send) -> None:
+    """Keys and values of earlier requests are not used again."""
+    if not await _opened(gate, scope, send):
+        return
+    if await gate.forget(scope):
+        await answer(send, 200, {"reset": True})
+    else:
+        await answer(send, 409, error_body(409, "The cache is in use: try again when no request runs.", kind="in_use"))
 
 
 async def _off(send: Send, message: str) -> None:

@@ -39,20 +39,21 @@ def main(name: str) -> int:
 
 
 class Program:
-    """One engine, loaded."""
+    """One engine, loaded; another `generator` may take the place of the engine's own."""
 
-    def __init__(self, name: str, config: Config, folder: Path) -> None:
+    def __init__(self, name: str, config: Config, folder: Path, *, generator: Generator | None = None) -> None:
         self._name = name
         self._config = config
         self._folder = folder
         self._sizes: BatchingConfig | OnnxConfig = getattr(config.engines, name)
-        self._generator = open_generator(name, config)
+        self._generator = generator or open_generator(name, config)
 
     def run(self) -> int:
         """The exit status."""
         config, running, tokens = self._config, self._sizes.running_requests, self._sizes.tokens_per_step
         resting = Limits(max_running_requests=running, max_tokens_per_step=tokens)
-        capacity = Capacity(running_requests=running, tokens_per_step=tokens, longest_context=self._generator.context)
+        longest = self._generator.context
+        capacity = Capacity(running_requests=running, tokens_per_step=tokens, longest_context=longest, adaptive=True)
         died = False
 
         def end() -> None:
@@ -62,14 +63,18 @@ class Program:
             server.should_exit = True
 
         name = config.served_model_name or config.model
-        api = Api(self._generator, model=name, resting=resting, folder=self._folder, on_death=end)
-        gate = Gate(api, engine=EngineFacts(name=self._name, capacity=capacity, resting=resting))
+        api = Api(
+            self._generator, model=name, resting=resting, folder=self._folder, reuse=config.kv_reuse, on_death=end
+        )
+        facts = EngineFacts(name=self._name, capacity=capacity, resting=resting, attention=self._generator.attention)
+        gate = Gate(api, engine=facts, forget=api.sharing.end_all)
         server = uvicorn.Server(
             uvicorn.Config(
                 gate,
                 host=config.server.host,
                 port=config.server.port,
                 timeout_graceful_shutdown=config.server.drain_seconds,
+                timeout_keep_alive=config.server.keep_alive_seconds,
                 log_level="info",
                 access_log=False,
             )
@@ -82,17 +87,18 @@ class Program:
 
 def open_generator(name: str, config: Config) -> Generator:
     """Loads the model with the engine of this name; no other engine's libraries are imported."""
+    reuse = config.kv_reuse.enabled
     if name == "deepspeed":
         from trimtab_engine.engines.deepspeed import generator as deepspeed
 
-        return deepspeed.open_generator(config.model, config.engines.deepspeed)
+        return deepspeed.open_generator(config.model, config.engines.deepspeed, reuse=reuse)
     if name == "onnx":
         from trimtab_engine.engines.onnx import generator as onnx
 
-        return onnx.open_generator(config.model, config.engines.onnx)
+        return onnx.open_generator(config.model, config.engines.onnx, reuse=reuse)
     from trimtab_engine.engines.pytorch import generator as pytorch
 
-    return pytorch.open_generator(config.model, config.engines.pytorch)
+    return pytorch.open_generator(config.model, config.engines.pytorch, reuse=reuse)
 
 
 if __name__ == "__main__":

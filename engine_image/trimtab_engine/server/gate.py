@@ -11,17 +11,21 @@ import asyncio
 import contextlib
 import logging
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from trimtab_engine.admission.decide import Load, admit
 from trimtab_engine.admission.pace import Pace
 from trimtab_engine.asgi.answers import App, Message, Receive, Scope, Send, answer, error_body, header
 from trimtab_engine.asgi.exchange import End, Exchange
-from trimtab_engine.asgi.priority import PRIORITISED, with_priority
+from trimtab_engine.asgi.rewrite import PRIORITISED, prioritised, rewritten
 from trimtab_engine.config.model import Config
 from trimtab_engine.engines.chain import Chain, chain_from_json
-from trimtab_engine.engines.facts import EngineFacts
+from trimtab_engine.engines.common.sharing import CONVERSATIONS
+from trimtab_engine.engines.facts import Attention, EngineFacts
+from trimtab_engine.engines.vllm.ask import attention_of
 from trimtab_engine.engines.vllm.live import facts_of
 from trimtab_engine.semantic_cache.build import build
 from trimtab_engine.server import endpoints
@@ -31,6 +35,8 @@ from trimtab_engine.server.health import Facts, degradations
 from trimtab_engine.server.keeper import TICK_SECONDS, Keeper, State
 from trimtab_engine.server.log import log_to_stderr
 from trimtab_engine.server.metrics import Metrics
+from trimtab_engine.server.openapi import PREFIX, merged
+from trimtab_engine.server.salting import Salting
 from trimtab_engine.shared.folder import CHAIN, SERVING, START, read_json, run_folder
 
 log = logging.getLogger("trimtab_engine.gate")
@@ -43,7 +49,6 @@ COMPUTING = frozenset(
         *("/rerank", "/v1/rerank", "/v2/rerank", "/v2/embed"),
     }
 )
-PREFIX = "/v1/optimization/"
 CLASS_HEADER = "x-request-class"
 
 
@@ -51,6 +56,7 @@ class Gate:
     """`app` is the engine's application. Everything is set up when the server starts, in its lifespan.
 
     vLLM's server makes the gate with the application alone; what is to be known of vLLM it has in its state then.
+    `forget` gives up all keys and values that the engine keeps.
     """
 
     def __init__(
@@ -60,12 +66,14 @@ class Gate:
         engine: EngineFacts | None = None,
         folder: Path | None = None,
         metrics: Metrics | None = None,
+        forget: Callable[[], object] | None = None,
     ) -> None:
         self.app = app
         self.inside = 0
         self._engine = engine
         self._folder = folder
         self._metrics = metrics
+        self._forget = forget
         self._refused_at: float | None = None
         self._pace = Pace(since=time.monotonic())
         self._pace_revision = 0
@@ -81,10 +89,18 @@ class Gate:
                 await self._answer(path, scope, receive, send)
             elif path == "/health" and scope["method"] == "GET":
                 await self._health(scope, receive, send)
+            elif path == "/openapi.json" and scope["method"] == "GET":
+                await self._openapi(scope, receive, send)
+            elif self.salting is not None and self._ends_conversation(path, scope):
+                await self.salting.sharing.end(scope, send)
             elif path.startswith(PREFIX):
                 await endpoints.serve(self, path.removeprefix(PREFIX), scope, receive, send)
             else:
                 await self.app(scope, receive, send)
+
+    def _ends_conversation(self, path: str, scope: Scope) -> bool:
+        """Whether a caller whom the engine would let in wants that; the others are the engine's to answer."""
+        return path.startswith(CONVERSATIONS) and scope["method"] == "DELETE" and endpoints.may_ask(scope)
 
     # Starting and keeping up to date.
 
@@ -95,6 +111,11 @@ class Gate:
         self.chain = chain_from_json(read_json(folder / CHAIN)) or Chain(engine=engine.name)
         self.metrics = self._metrics or Metrics()
         self.metrics.chain(self.chain)
+        salted = engine.name == "vllm" and config.kv_reuse.enabled and config.kv_reuse.salt_vllm
+        self.salting = Salting(config.kv_reuse) if salted else None
+        self.attention: Attention | None = None
+        if engine.attention is not None:
+            self.take_attention(engine.attention)
         self.cached, self._cache_problem = self._make_cache()
         self.control = Control(
             config=config, folder=folder, capacity=engine.capacity, resting=engine.resting, metrics=self.metrics
@@ -129,6 +150,8 @@ class Gate:
             await send({"type": "lifespan.startup.failed", "message": f"{type(error).__name__}: {error}"})
             return
         tasks = [asyncio.create_task(self._keep_ticking()), asyncio.create_task(self._keep_keeping())]
+        if self.attention is None:
+            tasks.append(asyncio.create_task(self._ask_for_attention(scope["app"].state)))
         if self.cached is not None:
             tasks.append(asyncio.create_task(self.cached.cache.keep_up()))
         try:
@@ -142,11 +165,24 @@ class Gate:
                 await self.cached.cache.close()
             await asyncio.to_thread(self.keeper.close)
 
+    async def _ask_for_attention(self, state: Any) -> None:
+        found = await attention_of(state)
+        if found is not None:
+            self.take_attention(found)
+
+    def take_attention(self, attention: Attention) -> None:
+        """Tells which kernel computes attention."""
+        self.attention = attention
+        self.metrics.attention(attention)
+        log.info("%s", attention.sentence())
+
     async def _keep_ticking(self) -> None:
         while True:
             try:
                 await asyncio.to_thread(self.control.tick)
                 self.metrics.degraded(degradations(self.facts()))
+                if self.salting is not None:
+                    self.salting.sharing.tidy()
             except Exception:  # what fails now may work at the next look; requests go on
                 log.exception("The settings could not be looked at")
             await asyncio.sleep(self.config.settings_interval_seconds)
@@ -202,7 +238,10 @@ class Gate:
         try:
             # Once any class goes first, what a client says of its own priority no longer counts.
             ordered = wanted.classes.ordered and path in PRIORITISED
-            app = with_priority(self.app, rule.priority) if ordered else self.app
+            changes = [prioritised(rule.priority)] if ordered else []
+            if self.salting is not None:
+                changes.append(self.salting.change(scope))
+            app = rewritten(self.app, changes)
             end = await self._pass_on(app, scope, receive, request.watch.through(send) if request else send)
         finally:
             if watching is not None:
@@ -240,6 +279,13 @@ class Gate:
             self._pace, self._pace_revision = Pace(since=now), revision
         self._pace = self._pace.at(now, full=self._full())
 
+    async def forget(self, scope: Scope) -> bool:
+        """Has the engine give up what it keeps of earlier requests; False where vLLM cannot, because some run."""
+        if self._forget is not None:
+            self._forget()
+            return True
+        return bool(await scope["app"].state.engine_client.reset_prefix_cache())
+
     # Health.
 
     def facts(self) -> Facts:
@@ -256,19 +302,35 @@ class Gate:
 
     async def _health(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The engine's own answer decides the status; ours says how well it serves."""
-        status = 503
-
-        async def listen(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = int(message["status"])
-
-        await self.app(scope, receive, listen)
+        status, _ = await self._heard(scope, receive)
         reasons = degradations(self.facts())
         state = "failing" if status != 200 else "degraded" if reasons else "ok"
         body = {
             "status": state,
             "engine": self.engine.name,
+            "attention": self.attention.as_json() if self.attention else None,
             "reasons": {reason.value: text for reason, text in reasons.items()},
         }
         await answer(send, status, body)
+
+    # What the engine says of itself.
+
+    async def _openapi(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The engine's own document and our endpoints in it."""
+        status, content = await self._heard(scope, receive)
+        document = await asyncio.to_thread(merged, content if status == 200 else None, self.control.capacity)
+        await answer(send, 200, document)
+
+    async def _heard(self, scope: Scope, receive: Receive) -> tuple[int, bytes]:
+        """The status and the body of the application's answer, which goes no further; 503 where it gives none."""
+        status, parts = 503, list[bytes]()
+
+        async def listen(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = int(message["status"])
+            else:
+                parts.append(message.get("body") or b"")
+
+        await self.app(scope, receive, listen)
+        return status, b"".join(parts)

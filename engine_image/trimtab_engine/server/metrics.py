@@ -8,6 +8,7 @@ from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histo
 
 from trimtab_engine.admission.decide import Why
 from trimtab_engine.engines.chain import Chain
+from trimtab_engine.engines.facts import Attention
 from trimtab_engine.limits.limits import Limits
 from trimtab_engine.server.health import Reason
 from trimtab_engine.server.request_metrics import RequestMetrics
@@ -34,6 +35,9 @@ class Metrics:
         self._changes = counter(
             "trimtab_engine_settings_changes", "Settings that came, by source and outcome.", "source", "outcome"
         )
+        self._attention = gauge(
+            "trimtab_engine_attention_info", "The kernel that computes attention.", "kernel", "device"
+        )
         self._refused = counter("trimtab_engine_requests_refused", "Requests answered with 429.", "reason")
         self._timed_out = counter("trimtab_engine_requests_timed_out", "Requests that took longer than they may.")
         self.requests = RequestMetrics(registry)
@@ -56,6 +60,9 @@ class Metrics:
         for name, value in limits.as_json().items():
             self._limit.labels(name).set(float("inf") if value is None else value)
         self._wanted.set(revision)
+
+    def attention(self, attention: Attention) -> None:
+        self._attention.labels(attention.kernel, attention.device).set(1)
 
     def chain(self, chain: Chain) -> None:
         self._engine.labels(chain.engine).set(1)

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from trimtab_engine.limits.batching import Batching, batching_from_json
 from trimtab_engine.limits.classes import Classes, classes_from_json
 from trimtab_engine.limits.limits import Limits, limits_from_json
 from trimtab_engine.limits.settings import Settings
@@ -17,9 +18,9 @@ from trimtab_engine.shared.folder import WANTED, read_json, replace_json
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
-    """Limits and classes, their number, who set them (`start`, `file`, `request` or `tuner`), and when (ISO 8601, UTC).
+    """Limits, classes and batching, their number, who set them (`start`, `file`, `request` or `tuner`), and when.
 
-    `id` is the writer's own number for them; 0 where there is none.
+    `since` is ISO 8601, UTC. `id` is the writer's own number for them; 0 where there is none.
     """
 
     limits: Limits
@@ -27,11 +28,12 @@ class Wanted:
     source: str
     since: str
     classes: Classes = field(default_factory=Classes)
+    batching: Batching = field(default_factory=Batching)
     id: int = 0
 
     @property
     def settings(self) -> Settings:
-        return Settings(limits=self.limits, classes=self.classes, id=self.id)
+        return Settings(limits=self.limits, classes=self.classes, batching=self.batching, id=self.id)
 
 
 class WantedFile:
@@ -50,6 +52,7 @@ class WantedFile:
         return Wanted(
             limits=limits_from_json(document["limits"]),
             classes=classes_from_json(document["classes"]),
+            batching=batching_from_json(document["batching"]),
             id=document["id"],
             revision=document["revision"],
             source=document["source"],
@@ -79,6 +82,7 @@ class WantedFile:
                     {
                         "limits": new.limits.as_json(),
                         "classes": new.classes.as_json(),
+                        "batching": new.batching.as_json(),
                         "id": new.id,
                         "revision": new.revision,
                         "source": new.source,

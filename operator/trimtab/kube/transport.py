@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -12,6 +13,9 @@ import urllib3
 from kubernetes import client, config
 
 from trimtab.kube.errors import KubeError, Unavailable, error_from
+
+# The client writes certificates of a kubeconfig into files and names them to other threads before they are full.
+_loading = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,9 +102,10 @@ def api_client(kubeconfig: Path | None = None, *, context: str | None = None) ->
         else:
             return client.ApiClient(settings)
     try:
-        loader.load_kube_config(
-            config_file=str(kubeconfig) if kubeconfig else None, context=context, client_configuration=settings
-        )
+        with _loading:
+            loader.load_kube_config(
+                config_file=str(kubeconfig) if kubeconfig else None, context=context, client_configuration=settings
+            )
     except (config.ConfigException, OSError) as error:
         raise KubeError(f"There is no usable cluster configuration: {error}") from error
     return client.ApiClient(settings)

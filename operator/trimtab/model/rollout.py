@@ -153,6 +153,7 @@ class RevisionFacts:
     settled: bool = True  # False while the workload itself is still rolling its own template (adopted targets)
     owned: bool = True  # False for the user's own workload, which is the stable revision of an adopted target
     runs: str = ""  # adopted target: the revision that its template now asks for; empty: `revision` itself
+    made_for: Stable | None = None  # what its workload was made for, as it says itself; None: not known
 
     @property
     def ready(self) -> int:

@@ -85,6 +85,12 @@ class PodFacts:
     ready_since: float | None = None
     address: str = ""  # its IP address; empty until it has one
     live: Live | None = None  # None: its engine has no live knobs
+    carrier: str = ""  # the revision whose workload it belongs to; empty: its own
+
+    @property
+    def workload(self) -> str:
+        """The revision that its workload is named after."""
+        return self.carrier or self.revision
 
 
 @dataclass(frozen=True, slots=True)

@@ -253,7 +253,7 @@ def _identify(
     deployment: LLMDeployment, state: RolloutState, workloads: Workloads, template: str
 ) -> tuple[Wish, dict[str, RevisionFacts]]:
     """What the user wants to run, and every revision that there is."""
-    revisions = workloads.facts(state)
+    revisions = workloads.facts(state, template)
     if workloads.target is None:
         return wish_of_user(config_of(deployment.spec), template, state), revisions
     return adoption.identify(deployment, state, workloads.target, template, revisions)

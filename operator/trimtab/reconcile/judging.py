@@ -153,10 +153,18 @@ def policy_of(
 
 
 def share_of_traffic(state: RolloutState, route: RouteFacts | None) -> float | None:
-    """What the route is set to send to the canary, between 0 and 1, while that stays as it is."""
-    if route is None or state.phase is not Phase.CANARY_JUDGING or state.candidate is None:
+    """What the route is set to send to the canary, between 0 and 1, while that stays as it is.
+
+    None where its backends do not tell the canary's pods from stable's: a route knows workloads, and revisions that
+    differ by live values share one.
+    """
+    stable, candidate = state.stable, state.candidate
+    if route is None or state.phase is not Phase.CANARY_JUDGING or stable is None or candidate is None:
         return None
-    if route.most is None or not route.gives(route.most) or route.canary != state.candidate.revision:
+    apart = (stable.workload, candidate.workload)
+    if apart[0] == apart[1] or (route.stable, route.canary) != apart:
+        return None
+    if route.most is None or not route.gives(route.most):
         return None
     return route.most / 100 if 0 < route.most < 100 else None
 

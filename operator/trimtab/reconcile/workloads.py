@@ -6,13 +6,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from trimtab.api.names import DEPLOYMENT_LABEL, REVISION_LABEL
-from trimtab.api.v1alpha1 import LLMDeployment
+from pydantic import ValidationError
+
+from trimtab.api.names import CONFIG_ANNOTATION, DEPLOYMENT_LABEL, REVISION_LABEL, revision_name
+from trimtab.api.v1alpha1 import EngineKnobs, LLMDeployment
 from trimtab.kube.client import Kube, Object
 from trimtab.kube.errors import Forbidden
 from trimtab.kube.kinds import DEPLOYMENTS, LLM_DEPLOYMENTS, NODES, PODS, SERVICES
 from trimtab.model.reading import Unknown, Why
-from trimtab.model.rollout import RevisionFacts, RolloutState, RouteFacts
+from trimtab.model.rollout import RevisionFacts, RolloutState, RouteFacts, Stable
 from trimtab.model.snapshot import ClusterFacts, PodFacts
 from trimtab.observe.cluster import gpus, pod_facts, revision_facts
 from trimtab.reconcile.live import Given, attributed, given_of, owner_of
@@ -48,15 +50,21 @@ class Workloads:
         """None where no route shares the traffic."""
         return self.route.facts if self.route is not None else None
 
-    def facts(self, state: RolloutState) -> dict[str, RevisionFacts]:
-        """Every owned revision; also those of which only pods are left, or that share another one's workload."""
+    def facts(self, state: RolloutState, template: str) -> dict[str, RevisionFacts]:
+        """Every owned revision; also those of which only pods are left, or that share another one's workload.
+
+        `template`: the hash of what the spec asks for now.
+        """
         by_revision: dict[str, list[PodFacts]] = {}
         for pod in self.pods:
             given = self.given.get(pod.name)
             revision = attributed(state, given) if given is not None else pod.revision
-            by_revision.setdefault(revision, []).append(replace(pod, revision=revision))
+            by_revision.setdefault(revision, []).append(replace(pod, revision=revision, carrier=pod.revision))
         found = {
-            (name := owner_of(state, workload)): revision_facts(deployment, by_revision.pop(name, []), revision=name)
+            (name := owner_of(state, workload)): replace(
+                revision_facts(deployment, by_revision.pop(name, []), revision=name),
+                made_for=made_for(deployment, workload, template),
+            )
             for workload, deployment in self.deployments.items()
         }
         for revision, left in by_revision.items():
@@ -94,6 +102,20 @@ async def read_workloads(
         revision_scaler=scaled_revision,
         given={pod["metadata"]["name"]: given_of(pod) for pod in pods},
     )
+
+
+def made_for(owned: Object, revision: str, template: str) -> Stable | None:
+    """What a revision's Deployment was made for, by its annotation; None for one that cannot be read.
+
+    Its own template is `template` where the two have the revision's name, and is not known otherwise.
+    """
+    annotation = (owned["metadata"].get("annotations") or {}).get(CONFIG_ANNOTATION, "")
+    try:
+        config = EngineKnobs.model_validate_json(annotation).to_config()
+    except ValidationError:
+        return None
+    same = revision_name(config, template) == revision
+    return Stable(revision, config, template if same else "")
 
 
 def _scaled_revision(owned: Iterable[Object], neighbours: Neighbours, name: str) -> str:

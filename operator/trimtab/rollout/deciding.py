@@ -12,7 +12,7 @@ from trimtab.rollout.checks import PASS, Answer, Check, Hold, counted
 from trimtab.rollout.choosing import choose
 from trimtab.rollout.memory import backoff, is_forgiven, last_attempt, starts_of_the_day
 from trimtab.rollout.strategies import way_of
-from trimtab.rollout.traffic import share_of_trial
+from trimtab.rollout.traffic import at_rest, share_of_trial
 
 _DAY_WORDS = "the last 24 hours"
 
@@ -140,13 +140,13 @@ def not_scaled_by_revision(facts: RolloutFacts, state: RolloutState, now: float)
 
 
 def route_is_ready(facts: RolloutFacts, state: RolloutState, now: float) -> Answer:
-    """Both backends of the route select stable and the canary's has no share, so that it may select the canary."""
-    route, stable = facts.route, state.stable
-    if route is None or stable is None or next_wish(facts, state) is None:
+    """Both backends of the route select what serves and the canary's has no share, so that it may select the canary."""
+    route = facts.route
+    if route is None or state.stable is None or next_wish(facts, state) is None:
         return PASS
     if route.obstacle is not None:
         return Hold(route.obstacle, route.message)
-    if (route.stable, route.canary) == (stable.workload, stable.workload) and route.most == 0:
+    if at_rest(state, facts, route):
         return PASS
     return Hold(Reason.ROLLOUT_IN_PROGRESS, "The route's weights are set for the stable revision first.")
 

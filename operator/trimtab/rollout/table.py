@@ -28,7 +28,9 @@ MEANING: dict[Phase, str] = {
 }
 
 TRANSITIONS: tuple[Transition, ...] = (
-    Transition(Phase.STARTING, Phase.STABLE, "all replicas are ready, or some are and the spec is edited"),
+    Transition(
+        Phase.STARTING, Phase.STABLE, "all replicas are ready, or some serve and the spec asks for another revision"
+    ),
     Transition(Phase.STABLE, Phase.STARTING, "the user wants another revision while no replicas are wanted"),
     Transition(Phase.STABLE, Phase.CANARY_STARTING, "a wish may be tried"),
     Transition(Phase.CANARY_STARTING, Phase.CANARY_JUDGING, "the canary is ready"),

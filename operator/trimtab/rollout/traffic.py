@@ -5,8 +5,10 @@ pods:
 
 - A backend selects another revision only while it has no share, or when that revision has ready pods.
 - A weight changes only when both backends have been seen to select what the state asks for.
+- A backend whose workload has no ready pods gets no share while the other's has some.
 - Pods leave when their backend has been seen to have no share any more: stable's at a promotion, the candidate's at a
-  rollback. So weights are restored before the canary goes.
+  rollback. So weights are restored before the canary goes. What a rollback had to leave, because stable did not come
+  back, is selected in its place until something else serves.
 
 While nothing is on trial both select the stable revision, so any weights are right; the canary's is then 0. Backends
 select workloads: revisions that differ by live values alone share one, and then every pod has the same share.
@@ -20,6 +22,7 @@ from trimtab.model.rollout import (
     Action,
     EnsureRevision,
     Phase,
+    RemoveRevision,
     RolloutFacts,
     RolloutState,
     RouteFacts,
@@ -43,7 +46,7 @@ def with_traffic(
     route = facts.route
     if route is None or state.stable is None or facts.policy.adopted:
         return actions
-    kept = tuple(_kept(action, state, facts, now) for action in actions)
+    kept = tuple(_kept(action, state, facts, now) for action in actions if not _still_served(action, facts, route))
     return (_shared(state, facts, now, route, actions), *kept)
 
 
@@ -76,31 +79,65 @@ def has_moved(state: RolloutState, facts: RolloutFacts, now: float) -> bool:
     return route.gives(_ALL if state.phase is Phase.PROMOTING else share_of_trial(state, facts, now))
 
 
+def at_rest(state: RolloutState, facts: RolloutFacts, route: RouteFacts) -> bool:
+    """Whether both backends select what serves, and the canary's has no share, so that it may select another one."""
+    serves = _serving(state, facts, route)
+    return (route.stable, route.canary) == (serves, serves) and route.most == 0
+
+
+def _serving(state: RolloutState, facts: RolloutFacts, route: RouteFacts) -> str:
+    """What stable's backend selects: stable's workload, or what a trial had to leave while that has no ready pods."""
+    stable = state.stable.workload if state.stable is not None else ""
+    if _ready(stable, facts):
+        return stable
+    parts = (state.stable, state.candidate, state.previous)
+    known = {"", *(part.workload for part in parts if part is not None)}
+    selected = (route.stable, route.canary)
+    return next((name for name in selected if name not in known and _ready(name, facts)), stable)
+
+
 def _shared(
     state: RolloutState, facts: RolloutFacts, now: float, route: RouteFacts, actions: tuple[Action, ...]
 ) -> ShareTraffic:
-    stable = state.stable.workload if state.stable is not None else ""
+    serves = _serving(state, facts, route)
     on_trial = state.candidate is not None and state.phase not in (Phase.STARTING, Phase.STABLE)
-    tried = state.candidate.workload if on_trial and state.candidate is not None else stable
-    percent = _percent(state, facts, now, actions)
-    if not _may_select(route.stable, stable, state, facts, has_none=route.least == _ALL):
+    tried = state.candidate.workload if on_trial and state.candidate is not None else serves
+    if not _may_select(route.stable, serves, facts, has_none=route.least == _ALL):
         # The way back from a promotion, after somebody gave stable's backend a share.
-        return ShareTraffic(route.stable, route.canary or tried, _ALL if route.canary else None)
-    if not _may_select(route.canary, tried, state, facts, has_none=route.most == 0):
-        return ShareTraffic(stable, route.canary, 0 if route.stable == stable else None)
-    return ShareTraffic(stable, tried, percent if (route.stable, route.canary) == (stable, tried) else None)
+        percent = _answered(_ALL, route, facts) if route.canary else None
+        return ShareTraffic(route.stable, route.canary or tried, percent)
+    if not _may_select(route.canary, tried, facts, has_none=route.most == 0):
+        return ShareTraffic(serves, route.canary, _answered(0, route, facts) if route.stable == serves else None)
+    if (route.stable, route.canary) != (serves, tried):
+        return ShareTraffic(serves, tried, None)
+    return ShareTraffic(serves, tried, _answered(_percent(state, facts, now, actions), route, facts))
 
 
-def _may_select(selects: str, wanted: str, state: RolloutState, facts: RolloutFacts, *, has_none: bool) -> bool:
+def _answered(percent: int, route: RouteFacts, facts: RolloutFacts) -> int:
+    """The canary's share, so that it goes where pods answer: all or nothing while one backend alone has ready pods."""
+    source, found = _ready(route.stable, facts), _ready(route.canary, facts)
+    if (source > 0) == (found > 0):
+        return percent
+    return _ALL if found > 0 else 0
+
+
+def _may_select(selects: str, wanted: str, facts: RolloutFacts, *, has_none: bool) -> bool:
     """Whether a backend may select `wanted`. `has_none`: it has no share of the traffic."""
-    return selects == wanted or has_none or _ready(wanted, state, facts) > 0 or _ready(selects, state, facts) == 0
+    return selects == wanted or has_none or _ready(wanted, facts) > 0 or _ready(selects, facts) == 0
 
 
-def _ready(workload: str, state: RolloutState, facts: RolloutFacts) -> int:
+def _ready(workload: str, facts: RolloutFacts) -> int:
     """Ready pods of a workload, whichever revisions they run."""
-    parts = (state.stable, state.candidate, state.previous)
-    runs = {part.revision for part in parts if part is not None and part.workload == workload} | {workload}
-    return sum(facts.revision(revision).ready for revision in runs)
+    pods = (pod for found in facts.revisions.values() for pod in found.pods)
+    return sum(1 for pod in pods if pod.workload == workload and pod.ready and not pod.terminating)
+
+
+def _still_served(action: Action, facts: RolloutFacts, route: RouteFacts) -> bool:
+    """Whether a workload that would go has ready pods which the route still sends traffic to."""
+    if not isinstance(action, RemoveRevision) or not _ready(action.revision, facts):
+        return False
+    by_canary = route.canary == action.revision and route.most != 0
+    return by_canary or (route.stable == action.revision and route.least != _ALL)
 
 
 def _percent(state: RolloutState, facts: RolloutFacts, now: float, actions: tuple[Action, ...]) -> int:

@@ -1,29 +1,44 @@
 """python -m tests.bench.serving [PART ...] [--out build/bench/engine.json]
 
-Parts: layers, cache, vllm, pytorch; all of them without a name, about fifteen minutes. Rows of parts that did
-not run stay as they were in the file.
+Parts: layers, cache, meanings, again, vllm, driven, overload, watched, killed, pytorch; all without a name, about
+half an hour. Rows of parts that did not run stay as they were in the file.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tests.bench.serving import beside_transformers, beside_vllm, cache, layers
-from tests.bench.serving.rows import Row, markdown
+from tests.bench.serving import (
+    again,
+    beside_transformers,
+    beside_vllm,
+    cache,
+    driven,
+    killed,
+    layers,
+    meanings,
+    overload,
+    watched,
+)
+from tests.bench.serving.rows import Row, keep, markdown
 
 PARTS: dict[str, Callable[[Callable[[str], None]], Iterator[Row]]] = {
     "layers": layers.rows,
     "cache": cache.rows,
+    "meanings": meanings.rows,
+    "again": again.rows,
     "vllm": beside_vllm.rows,
+    "driven": driven.rows,
+    "overload": overload.rows,
+    "watched": watched.rows,
+    "killed": killed.rows,
     "pytorch": beside_transformers.rows,
 }
 
@@ -47,22 +62,13 @@ def main() -> int:
             for row in PARTS[name](tell):
                 tell(f"{row.name}: {row.value:g} {row.unit} ({row.bar})")
                 found.append(row)
-                write(found, args.out)
+                keep(found, args.out)
         except Exception as error:  # the other parts are measured; this one is told at the end
             logging.exception("%s could not be measured", name)
             broken.append(f"{name}: {type(error).__name__}: {error}")
     print(markdown(found))
     print(*broken, sep="\n", file=sys.stderr)
     return int(bool(broken) or any(row.ok is False for row in found))
-
-
-def write(found: Sequence[Row], out: Path) -> None:
-    """The list as JSON; rows of an earlier run that this one did not measure stay."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    old = json.loads(out.read_text(encoding="utf-8")) if out.exists() else []
-    names = {row.name for row in found}
-    rows = [row for row in old if row["name"] not in names] + [asdict(row) for row in found]
-    out.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -12,14 +12,20 @@ from pathlib import Path
 from typing import Any
 
 from tests.bench.serving.rows import Row, at_least, at_most
-from tests.bench.serving.traffic import run
-from tests.vllm.server import VllmServer
+from tests.bench.serving.servers import ours, served
+from tests.bench.serving.traffic import Running, run
 
 MOST_SECONDS = 300.0
 
 
-def rows(server: VllmServer, tell: Callable[[str], None]) -> Iterator[Row]:
-    """`server` has an engine of PyTorch to fall back on."""
+def rows(tell: Callable[[str], None]) -> Iterator[Row]:
+    """A server over vLLM has PyTorch to fall back on."""
+    with served(ours("killed")) as server:
+        run(server, seconds=4.0, settle=0.0)
+        yield from _killed(server, tell)
+
+
+def _killed(server: Running, tell: Callable[[str], None]) -> Iterator[Row]:
     load = threading.Thread(target=lambda: run(server, clients=4, seconds=6.0, settle=0.0))
     load.start()
     time.sleep(3.0)

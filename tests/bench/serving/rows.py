@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,3 +40,12 @@ def markdown(rows: Sequence[Row]) -> str:
         for row in rows
     ]
     return "\n".join(lines)
+
+
+def keep(rows: Sequence[Row], out: Path) -> None:
+    """The list as JSON; rows of an earlier run that this one did not measure stay."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    old = json.loads(out.read_text(encoding="utf-8")) if out.exists() else []
+    names = {row.name for row in rows}
+    kept = [row for row in old if row["name"] not in names] + [asdict(row) for row in rows]
+    out.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")

@@ -7,9 +7,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.models.make_llama import cache_root
 from tests.testkit.client import MODEL_NAME
+from tests.testkit.running import OurServer
 from tests.vllm import venv
-from tests.vllm.server import ROOT, VllmServer, trimtab_command
+from tests.vllm.server import ROOT, VllmServer, chain_command, trimtab_command
 
 TOKEN = "a-token-for-the-bench"
 CAPACITY = 32
@@ -47,10 +49,23 @@ def ours(name: str = "ours", flags: Sequence[str] = FLAGS, **fields: str) -> Vll
     return VllmServer(*flags, log=LOGS / f"{name}.log", env=_environment(fields), start=trimtab_command)
 
 
+def emulated(name: str = "emulated", **fields: object) -> OurServer:
+    """Our server over the emulated engine, which takes the times of vLLM on one core and none of its work."""
+    own = {"server.token_file": str(token_file()), "engines.pytorch.running_requests": CAPACITY, **fields}
+    return OurServer(folder=LOGS / name, fields=own)
+
+
 def pytorch(name: str = "pytorch", **fields: str) -> VllmServer:
     """Our server over PyTorch."""
     fields = {"ENGINES__PREFERENCE": "[pytorch]", **fields}
     return VllmServer(log=LOGS / f"{name}.log", env=_environment(fields), start=_without_flags)
+
+
+def onnx(name: str = "onnx", **fields: str) -> VllmServer:
+    """Our server over ONNX Runtime, which is in the environment with all engines."""
+    folder = str(cache_root() / "engine-converted")
+    fields = {"ENGINES__PREFERENCE": "[onnx]", "ENGINES__ONNX__CACHE_FOLDER": folder, **fields}
+    return VllmServer(log=LOGS / f"{name}.log", env=_environment(fields), start=chain_command)
 
 
 def transformers(name: str = "transformers") -> VllmServer:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-import os
 import statistics
+import subprocess
+import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
+
+import psutil
 
 from tests.testkit.client import MODEL_NAME
-from tests.vllm.server import VllmServer
 from trimtab_engine.bench.measure import Plan, scenario
 from trimtab_engine.bench.result import Scenario
 from trimtab_engine.bench.server import Server
@@ -25,6 +26,17 @@ PROMPT, OUTPUT = "uniform:48-80", "uniform:24-40"
 _seeds = itertools.count(1)
 
 
+class Running(Protocol):
+    """A server that runs, whichever it is."""
+
+    url: str
+
+    @property
+    def process(self) -> subprocess.Popen[bytes]: ...
+    def get(self, path: str, seconds: float = 30) -> str: ...
+    def post(self, path: str, body: Mapping[str, object], seconds: float = 120) -> Any: ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class Measured:
     """A stretch of load, and the tokens that the server generated in it for each second on a core."""
@@ -34,7 +46,7 @@ class Measured:
 
 
 def run(
-    server: VllmServer,
+    server: Running,
     *,
     clients: int = 16,
     seconds: float = 12.0,
@@ -42,6 +54,7 @@ def run(
     rate: float | None = None,
     stream: bool = True,
     chat: bool = False,
+    prompt: str = PROMPT,
     output: str = OUTPUT,
     model: str = MODEL_NAME,
     exact: bool = True,
@@ -53,39 +66,48 @@ def run(
     target = Target(
         url=f"{server.url}/v1", model=model, chat=chat, temperature=0.0, keep_alive=True, timeout=120, ignore_eos=exact
     )
-    work = Workload(prompt_tokens=Lengths.parse(PROMPT), output_tokens=Lengths.parse(output), seed=next(_seeds))
+    work = Workload(prompt_tokens=Lengths.parse(prompt), output_tokens=Lengths.parse(output), seed=next(_seeds))
     traffic = Traffic(concurrency=clients, rate=rate, max_seconds=seconds, pause_after_failure=0.5)
     plan = Plan(name="load", traffic=traffic, asking=work, stream=stream, settle_seconds=settle)
     return asyncio.run(scenario(Server(server.url), target, plan))
 
 
-def cpu_seconds(server: VllmServer) -> float:
-    """Time on a core of a server's process and of all that it started, so far.
+def family(server: Running) -> list[psutil.Process]:
+    """A server's process and all that it started."""
+    first = psutil.Process(server.process.pid)
+    return [first, *first.children(recursive=True)]
+
+
+def cpu_seconds(server: Running) -> float:
+    """Time on a core of a server's processes, so far.
 
     On a busy machine requests wait for others' work; what the server itself has to do for a token hardly changes.
     """
-    parents, seconds = {}, {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            with contextlib.suppress(OSError):
-                # After the name, which may hold blanks: state, parent, ...; 11 and 12 are ticks (proc_pid_stat(5)).
-                fields = (entry / "stat").read_text().rpartition(")")[2].split()
-                parents[int(entry.name)] = int(fields[1])
-                seconds[int(entry.name)] = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-    family = {server.process.pid}
-    while more := {pid for pid, parent in parents.items() if parent in family} - family:
-        family |= more
-    return sum(seconds.get(pid, 0.0) for pid in family)
+    seconds = 0.0
+    for process in family(server):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            times = process.cpu_times()
+            seconds += times.user + times.system
+    return seconds
 
 
-def generated(server: VllmServer) -> float:
+def memory_bytes(server: Running) -> int:
+    """What a server's processes hold; a page that several processes share counts in parts (PSS)."""
+    held = 0
+    for process in family(server):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            held += process.memory_full_info().pss
+    return held
+
+
+def generated(server: Running) -> float:
     """Tokens that a vLLM has generated so far."""
     lines = [line for line in server.get("/metrics").splitlines() if line.startswith("vllm:generation_tokens_total")]
     return sum(float(line.rpartition(" ")[2]) for line in lines)
 
 
 def in_turns(
-    first: VllmServer, second: VllmServer, rounds: int, tell: Callable[[str], None], **load: Any
+    first: Running, second: Running, rounds: int, tell: Callable[[str], None], **load: Any
 ) -> tuple[list[Measured], list[Measured]]:
     """The same load on both, in turns; who begins changes from round to round."""
     found: tuple[list[Measured], list[Measured]] = ([], [])
@@ -114,8 +136,18 @@ def ratio(over: list[Measured], under: list[Measured], of: Callable[[Measured], 
     return statistics.median(ratios), f"{medians[0]:.1f} over {medians[1]:.1f}; rounds {shown}"
 
 
-def configure(server: VllmServer, limits: Mapping[str, object]) -> None:
+def configure(server: Running, limits: Mapping[str, object]) -> None:
     """Changes limits of our server."""
     from tests.bench.serving.servers import token_file
 
     asyncio.run(Server(server.url, token_file=token_file()).configure(limits))
+
+
+def switch_tuner(server: Running, verb: str) -> None:
+    """`start` or `stop`."""
+    from tests.bench.serving.servers import TOKEN
+
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    request = urllib.request.Request(f"{server.url}/v1/optimization/{verb}", data=b"", headers=headers, method="POST")
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        answer.read()

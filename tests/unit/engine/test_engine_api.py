@@ -21,6 +21,7 @@ from trimtab_engine.engines.common.metrics import EngineMetrics
 from trimtab_engine.engines.common.protocol import Output
 from trimtab_engine.engines.common.replies import Text
 from trimtab_engine.engines.common.requests import BadRequest, Wish, read_chat, read_completion
+from trimtab_engine.engines.facts import Attention
 from trimtab_engine.limits.limits import Limits
 from trimtab_engine.shared.board import Boards
 from trimtab_engine.shared.wanted import Wanted, WantedFile
@@ -32,6 +33,7 @@ RESTING = Limits(max_running_requests=4, max_tokens_per_step=64)
 class Letters:
     """A token is a character's number; `text` is the answer, END its end. Nothing comes while `silent`."""
 
+    attention = Attention(kernel="letters", device="cpu")
     context = 64
     room = 256
     page = 16
@@ -40,11 +42,15 @@ class Letters:
     def __init__(self, text: str = "hello world") -> None:
         self.tokens = [*text.encode(), END]
         self.silent = False
+        self.pause = 0.0
         self.living = True
         self.limits: Limits | None = None
         self.error: str | None = None
         self.submitted: list[str] = []
         self.cancelled: list[str] = []
+        self.scopes: list[int | None] = []
+        self.saying: list[asyncio.Task[None]] = []
+        self.forgotten: list[int] = []
 
     def start(self) -> None: ...
 
@@ -71,10 +77,21 @@ class Letters:
     def cancel(self, name: str) -> None:
         self.cancelled.append(name)
 
+    def forget(self, scope: int) -> None:
+        self.forgotten.append(scope)
+
     def submit(
-        self, name: str, tokens: list[int], wish: Wish, *, most: int, on_output: Callable[[Output], None]
+        self,
+        name: str,
+        tokens: list[int],
+        wish: Wish,
+        *,
+        most: int,
+        scope: int | None,
+        on_output: Callable[[Output], None],
     ) -> None:
         self.submitted.append(name)
+        self.scopes.append(scope)
         if self.silent:
             return
         answer = self.tokens[:most]
@@ -83,9 +100,10 @@ class Letters:
             for count in range(1, len(answer) + 1):
                 finished = count == len(answer)
                 on_output(Output(tokens=answer[:count], finished=finished, error=self.error))
-                await asyncio.sleep(0)
+                await asyncio.sleep(self.pause)
 
-        self.saying = asyncio.get_running_loop().create_task(say())
+        saying = asyncio.get_running_loop().create_task(say())
+        self.saying.append(saying)
 
 
 class House:
@@ -125,7 +143,12 @@ async def test_a_completion_ends_at_the_end_of_the_text(house: House) -> None:
     assert answer.status == 200
     choice = answer.document["choices"][0]
     assert (choice["text"], choice["finish_reason"]) == ("hello world", "stop")
-    assert answer.document["usage"] == {"prompt_tokens": 3, "completion_tokens": 12, "total_tokens": 15}
+    assert answer.document["usage"] == {
+        "prompt_tokens": 3,
+        "completion_tokens": 12,
+        "total_tokens": 15,
+        "prompt_tokens_details": {"cached_tokens": 0},
+    }
     assert house.sample("vllm:generation_tokens_total") == 12
     assert house.sample("vllm:prompt_tokens_total") == 3
     assert house.sample("vllm:request_success_total", finished_reason="stop") == 1
@@ -299,7 +322,7 @@ async def test_the_limits_decide_how_many_run_and_the_board_shows_it(tmp_path: P
 
 
 async def test_the_line_keeps_its_order_and_its_room() -> None:
-    line = Line(lambda: 10, room=100)
+    line = Line(lambda _: 10, room=100)
     order: list[int] = []
     leave = [asyncio.Event() for _ in range(4)]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -177,7 +178,9 @@ def examples() -> list[dict[str, Any]]:
 
 
 def test_the_examples_of_the_documentation_are_valid() -> None:
-    configuration, settings_file, cache, tracing, tuner, steps, pod = examples()
+    configuration, reuse, settings_file, batching, cache, tracing, tuner, steps, pod = examples()
+    assert load(yaml.safe_dump(reuse), {}, {"model": "m"}).kv_reuse.salt_vllm
+    assert load(yaml.safe_dump(batching), {}, {"model": "m"}).batching.target_token_seconds == 0.05
     whole = load(yaml.safe_dump({**configuration, **tracing, **tuner}), {}, {})
     assert whole.tracing.endpoint is not None and whole.tuner.enabled
     assert load(yaml.safe_dump(configuration), {}, {}).limits.max_running_requests == 64
@@ -186,6 +189,8 @@ def test_the_examples_of_the_documentation_are_valid() -> None:
     capacity = Capacity(running_requests=256, tokens_per_step=2048, longest_context=2048)
     base = Limits(max_running_requests=256, max_tokens_per_step=2048)
     assert not isinstance(read_settings(settings_file, base=Settings(limits=base), capacity=capacity), Refused)
+    adaptive = replace(capacity, adaptive=True)
+    assert not isinstance(read_settings(batching, base=Settings(limits=base), capacity=adaptive), Refused)
     container = pod["containers"][0]
     environment = {entry["name"]: entry["value"] for entry in container["env"]}
     assert load(None, environment, {"model": container["command"][3]}).server.drain_seconds == 60

@@ -49,7 +49,8 @@ def read_of(found: Trial) -> TrialRead:
 
 
 def judging(phase: Phase = Phase.CANARY_JUDGING, **changes: Any) -> RolloutState:
-    return replace(settled(serving()), phase=phase, candidate=candidate(), served_at=NOW - 60.0, **changes)
+    known = {"candidate": candidate(), "served_at": NOW - 60.0, **changes}
+    return replace(settled(serving()), phase=phase, **known)
 
 
 def test_the_canary_is_who_the_cluster_says_and_is_judged_as_a_recording_is() -> None:
@@ -93,6 +94,25 @@ def test_the_judge_is_told_the_share_that_a_route_gives_while_it_stays(
     told = policy_of(owned(), state, (), alone=False, share=share_of_traffic(state, route))
     assert told.canary_share == share
     assert policy_of(owned(), state, (), alone=True, share=share).canary_share is None
+
+
+@pytest.mark.parametrize(
+    ("stable_on", "candidate_on", "route", "share"),
+    [
+        ("rev-b", "rev-b", RouteFacts("rev-b", "rev-b", 25, 25), None),
+        ("", "rev-a", RouteFacts("rev-a", "rev-a", 25, 25), None),
+        ("", "rev-a", RouteFacts("rev-a", "rev-b", 25, 25), None),
+        ("rev-0", "", RouteFacts("rev-0", "rev-b", 25, 25), 0.25),
+        ("", "", RouteFacts("rev-left", "rev-b", 25, 25), None),
+    ],
+    ids=["back to its own workload", "live beside it", "a backend of another time", "apart", "stable is not behind it"],
+)
+def test_the_judge_is_told_no_share_that_the_route_cannot_give(
+    stable_on: str, candidate_on: str, route: RouteFacts, share: float | None
+) -> None:
+    """A live trial runs on pods of one workload, which all have the same share, whatever the revisions are called."""
+    state = judging(stable=replace(serving(), carrier=stable_on), candidate=replace(candidate(), carrier=candidate_on))
+    assert share_of_traffic(state, route) == share
 
 
 def test_what_a_plan_promises_is_found_among_the_plans_that_were_read_once() -> None:

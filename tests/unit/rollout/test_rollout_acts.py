@@ -434,18 +434,6 @@ def test_each_transition_is_announced_once() -> None:
     assert [announcement.warning for announcement in driver.said[2:]] == [False, False, True, True]
 
 
-def test_a_lost_status_never_takes_away_pods_that_serve() -> None:
-    driver = stable_driver()
-    driver.world.planned = wish(16, Source.PLAN)
-    driver.until_phase(Phase.WATCHING)
-    driver.world.planned = None
-    driver.world.state = type(driver.world.state)()
-    driver.least_ready = 10**6
-    driver.until_phase(Phase.STABLE)
-    driver.once()
-    assert driver.least_ready == 2 and set(driver.world.cluster.workloads) == {"rev1"}
-
-
 def altering(driver: Driver, number: int) -> Driver:
     """The driver at the moment at which a candidate that can alter outputs is judged."""
     driver.world.user = replace(wish(number), alters_outputs=True)

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.property.simulated_cluster import Cluster, Nature, World
+from tests.property.simulated_cluster import START_SECONDS, Cluster, Nature, World
 from tests.unit.rollout.worlds import Driver, policy, wish
 from trimtab.model.reason import Reason
 from trimtab.model.rollout import Phase, RouteFacts, Source, Strategy
@@ -122,6 +122,34 @@ def test_a_spec_that_is_taken_back_in_the_middle_restores_the_weights() -> None:
     ended(driver)
     assert driver.outcome is Reason.WITHDRAWN and driver.least_ready >= 4
     assert driver.world.cluster.route == RouteFacts(stable="rev1", canary="rev1", least=0, most=0)
+
+
+@pytest.mark.parametrize("comes_back", [True, False])
+def test_what_a_rollback_had_to_leave_keeps_the_traffic_until_something_else_serves(comes_back: bool) -> None:
+    driver = routed(1)
+    driver.world.user = wish(2)
+    driver.until_phase(Phase.CANARY_JUDGING)
+    cluster = driver.world.cluster
+    cluster.natures["rev1"] = Nature.DIES
+    driver.world.abort = True
+    cluster.tick(START_SECONDS)
+    driver.until(lambda world: bool(world.state.attempts))
+    assert driver.world.state.phase is Phase.STABLE and (cluster.ready("rev1"), cluster.ready("rev2")) == (0, 1)
+    driver.world.abort = False
+    driver.once()
+    driver.once()
+    assert cluster.route == RouteFacts(stable="rev2", canary="rev2", least=0, most=0)
+    if comes_back:
+        cluster.natures["rev1"] = Nature.GOOD
+        cluster.kill("rev1")
+        driver.world.user = wish(1)
+    else:
+        driver.world.user = wish(3)
+    serves = "rev1" if comes_back else "rev3"
+    wanted = RouteFacts(stable=serves, canary=serves, least=0, most=0)
+    driver.until(lambda world: world.cluster.route == wanted and world.state.phase is Phase.STABLE)
+    driver.once()
+    assert set(cluster.workloads) == {serves} and cluster.ready(serves) == 1
 
 
 def test_weights_that_somebody_else_holds_end_the_trial_at_its_deadline() -> None:

@@ -15,17 +15,27 @@ from prometheus_client import REGISTRY, CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from trimtab_engine.asgi.answers import Message, Receive, Scope, Send, answer, error_body, header
+from trimtab_engine.config.reuse import KvReuseConfig
 from trimtab_engine.engines.common.line import Line
 from trimtab_engine.engines.common.metrics import EngineMetrics
+from trimtab_engine.engines.common.openapi import document
 from trimtab_engine.engines.common.protocol import GenerationError, Generator, Output
 from trimtab_engine.engines.common.request import Request
 from trimtab_engine.engines.common.requests import BadRequest, Wish, read_chat, read_completion
+from trimtab_engine.engines.common.sharing import CONVERSATIONS, Sharing
+from trimtab_engine.engines.common.size import BatchSize
+from trimtab_engine.limits.batching import ALWAYS
 from trimtab_engine.limits.limits import Limits
 from trimtab_engine.shared.board import Board, Notice
 from trimtab_engine.shared.starts import Starts, key_of
 from trimtab_engine.shared.wanted import WantedFile
 
 log = logging.getLogger("trimtab_engine.engine")
+
+METHODS = {
+    **dict.fromkeys(("/health", "/metrics", "/openapi.json", "/v1/models"), "GET"),
+    **dict.fromkeys(("/v1/completions", "/v1/chat/completions"), "POST"),
+}
 
 
 class Api:
@@ -38,6 +48,7 @@ class Api:
         model: str,
         resting: Limits,
         folder: Path,
+        reuse: KvReuseConfig | None = None,
         registry: CollectorRegistry = REGISTRY,
         on_death: Callable[[], None] = lambda: None,
     ) -> None:
@@ -45,7 +56,10 @@ class Api:
         self.metrics = EngineMetrics(model, registry)
         self.metrics.cache(tokens=generator.room, page=generator.page)
         generator.measure(self.metrics)
-        self.line = Line(lambda: self._limits.max_running_requests, generator.room)
+        self._batching = ALWAYS
+        self._size = BatchSize(time.monotonic())
+        self.line = Line(self._most, generator.room)
+        self.sharing = Sharing(generator.forget, reuse or KvReuseConfig())
         self._generator = generator
         self._registry = registry
         self._limits = resting
@@ -80,6 +94,7 @@ class Api:
             self._take_wanted()
             self.line.move_up()
             self._post()
+            self.sharing.tidy()
             await asyncio.sleep(0.1)
         log.error("The generation has ended.")
         for take in tuple(self._taking.values()):
@@ -93,28 +108,39 @@ class Api:
             log.error("The limits stay: what is wanted cannot be read: %s", error)
             return
         if wanted is not None:
-            self._limits, self._revision = wanted.limits, wanted.revision
+            self._limits, self._batching, self._revision = wanted.limits, wanted.batching, wanted.revision
             self._generator.take(wanted.limits)
 
+    def _most(self, held: float) -> int:
+        """How many may run, while the first in the line waits for so many seconds."""
+        return self._size.allowed(self._limits, self._batching, held=held)
+
     def _post(self) -> None:
+        running, waiting, now = self.line.running, self.line.waiting, time.monotonic()
+        self._size.look(self._limits, self._batching, now=now, running=running, waiting=waiting)
+        self.metrics.batch.set(self._most(0))
         usage = self.line.held / self._generator.room
-        self.metrics.running.set(self.line.running)
-        self.metrics.waiting.set(self.line.waiting)
+        self.metrics.running.set(running)
+        self.metrics.waiting.set(waiting)
         self.metrics.kv_usage.set(usage)
         self._board.post(
             Notice(
                 revision=self._revision,
                 steps=self._steps,
-                running=self.line.running,
-                waiting=self.line.waiting,
+                running=running,
+                waiting=waiting,
                 kv_usage=usage,
-                at=time.monotonic(),
+                at=now,
             )
         )
 
     async def _route(self, scope: Scope, receive: Receive, send: Send) -> None:
         call = f"{scope['method']} {scope['path']}"
-        if call == "GET /health":
+        method = METHODS.get(scope["path"])
+        if method is not None and scope["method"] != method:
+            body = error_body(405, f"This endpoint takes {method}.", kind="method_not_allowed")
+            await answer(send, 405, body, {"allow": method})
+        elif call == "GET /health":
             await answer(send, 200 if self._generator.alive() else 503, {})
         elif call == "GET /v1/models":
             entry = {
@@ -129,10 +155,14 @@ class Api:
             headers = [(b"content-type", CONTENT_TYPE_LATEST.encode())]
             await send({"type": "http.response.start", "status": 200, "headers": headers})
             await send({"type": "http.response.body", "body": text})
+        elif call == "GET /openapi.json":
+            await answer(send, 200, document())
         elif call == "POST /v1/completions":
             await self._serve(read_completion, scope, receive, send)
         elif call == "POST /v1/chat/completions":
             await self._serve(read_chat, scope, receive, send)
+        elif call.startswith(f"DELETE {CONVERSATIONS}"):
+            await self.sharing.end(scope, send)
         else:
             await answer(send, 404, error_body(404, "There is no such endpoint.", kind="not_found"))
 
@@ -147,6 +177,7 @@ class Api:
             status = 404 if bad.field == "model" else 400
             await answer(send, status, error_body(status, bad.message, kind="invalid_request_error", field=bad.field))
             return
+        wish = self.sharing.owned(wish, scope)
         working = asyncio.create_task(self._answer(wish, tokens, self._name(wish, scope), send))
         leaving = asyncio.create_task(_gone(receive))
         try:
@@ -217,15 +248,21 @@ class Api:
         """Outputs as they come; several at once where the reader is slow, so that nothing piles up."""
         most = wish.most_tokens or self._generator.context - len(tokens)
         came = time.monotonic()
-        async with self.line.turn(len(tokens) + most):
+        async with self.line.turn(len(tokens) + most), self.sharing.running(wish) as scope:
             taken_up = time.monotonic()
             self.metrics.queue.observe(taken_up - came)
             self._starts.post(name, taken_up)
             latest: list[Output] = []
             news = asyncio.Event()
+            at = 0.0
 
             def take(output: Output) -> None:
+                nonlocal at
                 self._steps += 1
+                now, new = time.monotonic(), len(output.tokens) - (len(latest[0].tokens) if latest else 0)
+                if latest and new > 0:
+                    self._size.note([(now - at) / new] * new)
+                at = now
                 latest[:] = [output]
                 news.set()
 
@@ -235,7 +272,7 @@ class Api:
             finished = False
             self._taking[name] = take
             try:
-                self._generator.submit(name, tokens, wish, most=most, on_output=take)
+                self._generator.submit(name, tokens, wish, most=most, scope=scope, on_output=take)
                 while not finished:
                     await news.wait()
                     news.clear()

@@ -22,6 +22,14 @@ class Speculation:
     accepted: Counter
 
 
+@dataclass(frozen=True, kw_only=True)
+class PrefixCache:
+    """Tokens; hits over queries is the hit rate."""
+
+    queries: Counter
+    hits: Counter
+
+
 class EngineMetrics:
     """Times in seconds."""
 
@@ -41,6 +49,9 @@ class EngineMetrics:
         self.running = gauge("num_requests_running", "Requests that run.")
         self.waiting = gauge("num_requests_waiting", "Requests that wait.")
         self.kv_usage = gauge("kv_cache_usage_perc", "Share of the KV cache that running requests hold, 0 to 1.")
+        self.batch = Gauge(
+            "trimtab_engine_batch_requests", "Requests that may run at once now.", _LABELS, registry=registry
+        ).labels(*self._values)
         self.prompt_tokens = counter("prompt_tokens", "Tokens of prompts.")
         self.generation_tokens = counter("generation_tokens", "Tokens generated.")
         self.ttft = histogram("time_to_first_token_seconds", "Until the first token.", _TTFT)
@@ -67,6 +78,17 @@ class EngineMetrics:
             drafts=counter("spec_decode_num_drafts", "Proposals of speculative decoding."),
             tokens=counter("spec_decode_num_draft_tokens", "Tokens proposed."),
             accepted=counter("spec_decode_num_accepted_tokens", "Tokens proposed that the model said, too."),
+        )
+
+    def prefix_cache(self) -> PrefixCache:
+        """The counters of reuse; they are there only where it is on."""
+
+        def counter(name: str, text: str) -> Counter:
+            return Counter(f"vllm:{name}", text, _LABELS, registry=self._registry).labels(*self._values)
+
+        return PrefixCache(
+            queries=counter("prefix_cache_queries", "Tokens of prompts that were looked for in the prefix cache."),
+            hits=counter("prefix_cache_hits", "Tokens of them whose keys and values were there."),
         )
 
     def cache(self, *, tokens: int, page: int) -> None:

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from trimtab_engine.engines.common.metrics import EngineMetrics
 from trimtab_engine.engines.common.requests import Wish
+from trimtab_engine.engines.facts import Attention
 from trimtab_engine.limits.limits import Limits
 
 
@@ -17,19 +18,25 @@ class GenerationError(RuntimeError):
 
 @dataclass(frozen=True, kw_only=True)
 class Output:
-    """The tokens generated so far, and whether that is all; `error` tells why there are no more."""
+    """The tokens generated so far, and whether that is all; `error` tells why there are no more.
+
+    `reused` are tokens of the prompt whose keys and values were there from an earlier text.
+    """
 
     tokens: list[int]
     finished: bool
     error: str | None = None
+    reused: int = 0
 
 
 class Generator(Protocol):
     """What generates. `room` is in tokens, of prompts and of answers, that can be held at once, `page` their unit.
 
     `start` it in the event loop that takes the outputs. `take` gives it limits that changed, `measure` the metrics.
+    Keys and values are shared within a `scope` only (None: with nobody), until it shall `forget` it.
     """
 
+    attention: Attention
     context: int
     room: int
     page: int
@@ -43,6 +50,14 @@ class Generator(Protocol):
     def encode(self, wish: Wish) -> list[int]: ...
     def decoder(self) -> Callable[[int], str]: ...
     def cancel(self, name: str) -> None: ...
+    def forget(self, scope: int) -> None: ...
     def submit(
-        self, name: str, tokens: list[int], wish: Wish, *, most: int, on_output: Callable[[Output], None]
+        self,
+        name: str,
+        tokens: list[int],
+        wish: Wish,
+        *,
+        most: int,
+        scope: int | None,
+        on_output: Callable[[Output], None],
     ) -> None: ...

@@ -48,16 +48,18 @@ def _overlap(text: str, stop: str) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class Usage:
-    """Tokens of one request."""
+    """Tokens of one request. `cached`: of the prompt, those that need not be computed."""
 
     prompt: int
     completion: int
+    cached: int = 0
 
-    def as_json(self) -> dict[str, int]:
+    def as_json(self) -> dict[str, Any]:
         return {
             "prompt_tokens": self.prompt,
             "completion_tokens": self.completion,
             "total_tokens": self.prompt + self.completion,
+            "prompt_tokens_details": {"cached_tokens": self.cached},
         }
 
 

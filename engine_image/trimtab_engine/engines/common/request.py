@@ -36,6 +36,7 @@ class Request:
         self._wish = wish
         self._tokens = tokens
         self._count = 0
+        self._reused = 0
         self._began = time.monotonic()
         self._first = 0.0
         self._last = 0.0
@@ -43,7 +44,7 @@ class Request:
 
     @property
     def usage(self) -> Usage:
-        return Usage(prompt=len(self._tokens), completion=self._count)
+        return Usage(prompt=len(self._tokens), completion=self._count, cached=self._reused)
 
     async def whole(self, send: Send) -> None:
         """The answer in one."""
@@ -85,7 +86,7 @@ class Request:
         outputs = self._api.generate(self.head.name, self._tokens, self._wish)
         async with contextlib.aclosing(outputs):
             async for output in outputs:
-                new = output.tokens[self._count :]
+                new, self._reused = output.tokens[self._count :], output.reused
                 self._note(len(new))
                 if output.finished and new and not self._wish.ignore_eos and self._api.ends(new[-1]):
                     self.finish, new = "stop", new[:-1]

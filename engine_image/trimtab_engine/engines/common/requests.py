@@ -45,6 +45,7 @@ class _Request(BaseModel):
     stream: bool | None = False
     stream_options: dict[str, Any] | None = None
     ignore_eos: bool = False
+    cache_salt: Annotated[str, Field(min_length=1, max_length=4096)] | None = None
 
 
 class CompletionRequest(_Request):
@@ -72,7 +73,10 @@ class ChatRequest(_Request):
 
 @dataclass(frozen=True, kw_only=True)
 class Wish:
-    """What is asked of the engine, whichever endpoint it came through. `most_tokens` None: to the context's end."""
+    """What is asked of the engine, whichever endpoint it came through. `most_tokens` None: to the context's end.
+
+    `owner` is whose keys and values it shares (None: nobody's); `cache_salt`, a field of vLLM's, is part of that.
+    """
 
     kind: Literal["completion", "chat"]
     prompt: str | list[int] | list[dict[str, Any]]
@@ -85,6 +89,8 @@ class Wish:
     stream: bool
     include_usage: bool
     ignore_eos: bool
+    cache_salt: str | None = None
+    owner: bytes | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,6 +163,7 @@ def _wish(
         stream=bool(request.stream),
         include_usage=bool((request.stream_options or {}).get("include_usage")),
         ignore_eos=request.ignore_eos,
+        cache_salt=request.cache_salt,
     )
 
 

@@ -29,7 +29,7 @@ from trimtab_engine.shared.folder import START, read_json, run_folder, say_why
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
-def open_generator(model: str, config: DeepspeedConfig) -> PytorchGenerator:
+def open_generator(model: str, config: DeepspeedConfig, *, reuse: bool) -> PytorchGenerator:
     """The first of the processes; the others are started here, and end with it.
 
     Raises ValueError where the model's heads cannot be shared out evenly.
@@ -48,7 +48,7 @@ def open_generator(model: str, config: DeepspeedConfig) -> PytorchGenerator:
     os.environ.update(meeting, RANK="0", LOCAL_RANK="0")
     loaded = threading.Event()
     threading.Thread(target=_watch, args=(others, loaded, run_folder()), daemon=True).start()
-    generator = PytorchGenerator(model, config, loaded=cut(model, config))
+    generator = PytorchGenerator(model, config, loaded=cut(model, config), reuse=reuse)
     loaded.set()
     return generator
 
@@ -90,8 +90,9 @@ def follow() -> int:
     """What the other processes do: the same steps as the first, until it ends."""
     config = Config.model_validate(read_json(run_folder() / START))
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the first one tells when it is time
+    deepspeed = config.engines.deepspeed
     generator = PytorchGenerator(
-        config.model, config.engines.deepspeed, loaded=cut(config.model, config.engines.deepspeed)
+        config.model, deepspeed, loaded=cut(config.model, deepspeed), reuse=config.kv_reuse.enabled
     )
     generator.start()
     while generator.alive():

@@ -12,18 +12,20 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from trimtab_engine.engines.common.protocol import Output
 from trimtab_engine.engines.onnx.guess import guess
+from trimtab_engine.engines.onnx.kept import Kept
+from trimtab_engine.engines.onnx.reuse import Copied, Reuse, Reused
 from trimtab_engine.engines.onnx.sampling import Logits, Sampling, pick
 
 log = logging.getLogger("trimtab_engine.onnx")
 
 
-class Rows(Protocol):
+class Rows(Copied, Protocol):
     """A model with a KV cache of so many rows. Logits are one line per token, one number per word of the vocabulary."""
 
     def extend(self, row: int, tokens: list[int], past: int) -> Logits:
@@ -41,7 +43,7 @@ class Rows(Protocol):
 
 @dataclass(kw_only=True)
 class Job:
-    """A request. `deliver` is called in the batcher's thread."""
+    """A request. `deliver` is called in the batcher's thread. `scope`: whose keys and values it shares; None: none."""
 
     name: str
     tokens: list[int]
@@ -49,8 +51,10 @@ class Job:
     sampling: Sampling
     end_tokens: frozenset[int]
     deliver: Callable[[Output], None]
+    scope: int | None = None
     answer: list[int] = field(default_factory=list)
     held: int = 0  # tokens in the cache
+    reused: int = 0  # of them, those of an earlier text
 
     @property
     def finished(self) -> bool:
@@ -58,7 +62,7 @@ class Job:
 
     def said(self, token: int) -> None:
         self.answer.append(token)
-        self.deliver(Output(tokens=list(self.answer), finished=self.finished))
+        self.deliver(Output(tokens=list(self.answer), finished=self.finished, reused=self.reused))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,17 +86,26 @@ class Batcher:
     """`rows` is how many requests run at once, at most. `start` runs it in a thread of its own."""
 
     def __init__(
-        self, model: Rows, *, rows: int, bounds: Bounds, draft_tokens: int = 0, seed: int | None = None
+        self,
+        model: Rows,
+        *,
+        rows: int,
+        bounds: Bounds,
+        draft_tokens: int = 0,
+        kept: Kept[Any] | None = None,
+        seed: int | None = None,
     ) -> None:
         self.bounds = bounds
         self.guessed = Guessed()
         self._model = model
         self._rows = rows
         self._draft_tokens = draft_tokens
+        self._reuse = Reuse(model, kept)
         self._source = np.random.default_rng(seed)
         self._news = threading.Condition()
         self._waiting: deque[Job] = deque()
         self._cancelled: set[str] = set()
+        self._forgotten: set[int] = set()
         self._stopping = False
         self._decoding: list[Job] = []  # the job at place i has row i
         self._reading: Job | None = None  # its prompt is being computed, in row `_reading_row`
@@ -122,29 +135,46 @@ class Batcher:
             self._cancelled.add(name)
             self._news.notify()
 
+    def forget(self, scope: int) -> None:
+        """Gives up what is kept of a scope, between two steps."""
+        with self._news:
+            self._forgotten.add(scope)
+            self._news.notify()
+
+    @property
+    def reused(self) -> Reused:
+        return self._reuse.counted
+
     def _run(self) -> None:
         try:
-            while self._take_news():
+            while self.take_news():
                 self.turn()
         except Exception:
             log.exception("The batch failed")
         for job in (*self._decoding, *filter(None, [self._reading]), *self._waiting):
             job.deliver(Output(tokens=job.answer, finished=True, error="the batcher ended"))
 
-    def _take_news(self) -> bool:
-        """Waits while there is nothing to do. False: it shall end."""
+    def take_news(self, *, wait: bool = True) -> bool:
+        """Drops what is cancelled and what is to be forgotten. Waits while there is nothing to do. False: the end."""
         with self._news:
-            self._news.wait_for(
-                lambda: self._stopping or self._cancelled or self._waiting or self._decoding or self._reading
-            )
+            if wait:
+                self._news.wait_for(self._is_news)
             if self._stopping:
                 return False
             cancelled, self._cancelled = self._cancelled, set()
+            forgotten, self._forgotten = self._forgotten, set()
             self._waiting = deque(job for job in self._waiting if job.name not in cancelled)
         if self._reading is not None and self._reading.name in cancelled:
+            self._keep(self._reading, self._reading_row)
             self._reading = None
         self._drop(lambda job: job.name in cancelled)
+        for scope in forgotten:
+            self._reuse.forget(scope)
         return True
+
+    def _is_news(self) -> bool:
+        told = self._stopping or self._cancelled or self._forgotten
+        return bool(told or self._waiting or self._decoding or self._reading)
 
     def turn(self) -> None:
         """One token of each that decodes, and a piece of one prompt."""
@@ -159,6 +189,9 @@ class Batcher:
         with self._news:
             if self._waiting and len(self._decoding) < self._rows:
                 self._reading, self._reading_row = self._waiting.popleft(), len(self._decoding)
+        if self._reading is not None:
+            job = self._reading
+            job.held = job.reused = self._reuse.begin(self._reading_row, job.scope, job.tokens)
 
     def _read(self, job: Job) -> None:
         """A piece of the prompt. The last one gives the first token of the answer."""
@@ -172,6 +205,7 @@ class Batcher:
         if job.held < len(job.tokens):
             return
         self._reading = None
+        self._keep(job, self._reading_row)  # now, so that those that wait find it
         job.said(pick(logits[-1], job.sampling, self._source))
         if not job.finished:
             row = len(self._decoding)  # others may have left since it began
@@ -223,7 +257,11 @@ class Batcher:
             if not leaves(self._decoding[place]):
                 place += 1
                 continue
+            self._keep(self._decoding[place], place)
             last = self._decoding.pop()
             if place < len(self._decoding):
                 self._decoding[place] = last
                 self._model.move(len(self._decoding), place, last.held)
+
+    def _keep(self, job: Job, row: int) -> None:
+        self._reuse.keep(row, job.scope, (job.tokens + job.answer)[: job.held])

@@ -7,12 +7,14 @@ import os
 from collections.abc import Callable
 
 from trimtab_engine.config.model import OnnxConfig
-from trimtab_engine.engines.common.metrics import EngineMetrics, Speculation
+from trimtab_engine.engines.common.metrics import EngineMetrics, PrefixCache, Speculation
 from trimtab_engine.engines.common.protocol import Output
 from trimtab_engine.engines.common.requests import Wish
 from trimtab_engine.engines.common.tokenizer import Tokenizer
 from trimtab_engine.engines.onnx.batcher import Batcher, Bounds, Guessed, Job
 from trimtab_engine.engines.onnx.convert import converted
+from trimtab_engine.engines.onnx.kept import BLOCK, Kept
+from trimtab_engine.engines.onnx.reuse import Reused
 from trimtab_engine.engines.onnx.sampling import Sampling
 from trimtab_engine.engines.onnx.session import Session
 from trimtab_engine.limits.limits import Limits
@@ -21,7 +23,8 @@ from trimtab_engine.limits.limits import Limits
 class Generator:
     """`start` it in the event loop that takes the outputs."""
 
-    def __init__(self, session: Session, tokenizer: Tokenizer, config: OnnxConfig) -> None:
+    def __init__(self, session: Session, tokenizer: Tokenizer, config: OnnxConfig, *, reuse: bool) -> None:
+        self.attention = session.attention
         self.context = session.context
         self.page = session.context  # a request holds a row
         self.room = session.context * config.running_requests
@@ -30,11 +33,16 @@ class Generator:
         self._speculation: Speculation | None = None
         self._speculates = config.draft_tokens > 0
         self._counted = Guessed()
+        self._prefixes: PrefixCache | None = None
+        self._reused = Reused()
+        blocks = config.reuse_megabytes * 1_000_000 // (BLOCK * session.bytes_per_token) if reuse else 0
+        self._reuses = blocks > 0
         self._batcher = Batcher(
             session,
             rows=config.running_requests,
             bounds=Bounds(tokens_per_step=config.tokens_per_step),
             draft_tokens=config.draft_tokens,
+            kept=Kept(blocks) if self._reuses else None,
         )
 
     def start(self) -> None:
@@ -55,6 +63,7 @@ class Generator:
 
     def measure(self, metrics: EngineMetrics) -> None:
         self._speculation = metrics.speculation() if self._speculates else None
+        self._prefixes = metrics.prefix_cache() if self._reuses else None
 
     def encode(self, wish: Wish) -> list[int]:
         return self._tokenizer.encode(wish)
@@ -63,7 +72,14 @@ class Generator:
         return self._tokenizer.decoder()
 
     def submit(
-        self, name: str, tokens: list[int], wish: Wish, *, most: int, on_output: Callable[[Output], None]
+        self,
+        name: str,
+        tokens: list[int],
+        wish: Wish,
+        *,
+        most: int,
+        scope: int | None,
+        on_output: Callable[[Output], None],
     ) -> None:
         """Begins a request; `on_output` is called in the event loop."""
         self._batcher.submit(
@@ -74,11 +90,15 @@ class Generator:
                 sampling=Sampling(temperature=wish.temperature, top_p=wish.top_p, top_k=wish.top_k),
                 end_tokens=frozenset() if wish.ignore_eos else frozenset(self.end_tokens),
                 deliver=lambda output: self._deliver(output, on_output),
+                scope=scope,
             )
         )
 
     def cancel(self, name: str) -> None:
         self._batcher.cancel(name)
+
+    def forget(self, scope: int) -> None:
+        self._batcher.forget(scope)
 
     def _deliver(self, output: Output, on_output: Callable[[Output], None]) -> None:
         if not self._loop.is_closed():
@@ -89,11 +109,16 @@ class Generator:
             self._speculation.drafts.inc(now.drafts - before.drafts)
             self._speculation.tokens.inc(now.tokens - before.tokens)
             self._speculation.accepted.inc(now.accepted - before.accepted)
+        found, known = self._batcher.reused, self._reused
+        if self._prefixes is not None and found != known:
+            self._reused = found
+            self._prefixes.queries.inc(found.queries - known.queries)
+            self._prefixes.hits.inc(found.hits - known.hits)
 
 
-def open_generator(model: str, config: OnnxConfig) -> Generator:
+def open_generator(model: str, config: OnnxConfig, *, reuse: bool) -> Generator:
     """Raises ConversionError where the model cannot be converted faithfully."""
     folder = converted(model, config)
     threads = config.threads or int(os.environ.get("OMP_NUM_THREADS") or 0)
     session = Session(folder, rows=config.running_requests, context=config.context_tokens, threads=threads)
-    return Generator(session, Tokenizer(model, session.vocabulary), config)
+    return Generator(session, Tokenizer(model, session.vocabulary), config, reuse=reuse)

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx_ir
 import onnxruntime
 
+from trimtab_engine.engines.facts import Attention
 from trimtab_engine.engines.onnx.sampling import Logits
 
 
@@ -20,6 +22,7 @@ class Session:
     """
 
     def __init__(self, folder: Path, *, rows: int, context: int, threads: int = 0) -> None:
+        """Raises ValueError where the graph keeps its cache in a way that is not known here."""
         about = json.loads((folder / "genai_config.json").read_text(encoding="utf-8"))["model"]
         decoder = about["decoder"]
         self.vocabulary = int(about["vocab_size"])
@@ -31,6 +34,8 @@ class Session:
         self._session = onnxruntime.InferenceSession(
             str(folder / decoder["filename"]), options, providers=["CPUExecutionProvider"]
         )
+        kernels = {node.op_type for node in onnx_ir.load(folder / decoder["filename"]).graph if _attends(node.op_type)}
+        self.attention = Attention(kernel=" and ".join(sorted(kernels)) or "plain operators", device="cpu")
         kinds = {entry.name: entry.type for entry in self._session.get_inputs()}
         shape = (rows, int(decoder["num_key_value_heads"]), self.context, int(decoder["head_size"]))
         ins, outs = decoder["inputs"], decoder["outputs"]
@@ -56,6 +61,19 @@ class Session:
         for _, _, cache in self._caches:
             cache[target, :, :length] = cache[source, :, :length]
 
+    @property
+    def bytes_per_token(self) -> int:
+        """Of the keys and values of one token."""
+        return sum(cache[0, :, 0].nbytes for _, _, cache in self._caches)
+
+    def take(self, row: int, start: int, end: int) -> Any:
+        """Keys and values of these tokens, by cache, head, token and place in the head."""
+        return np.stack([cache[row, :, start:end] for _, _, cache in self._caches])
+
+    def put(self, row: int, start: int, copy: Any) -> None:
+        for (_, _, cache), part in zip(self._caches, copy, strict=True):
+            cache[row, :, start : start + part.shape[1]] = part
+
     def _run(self, rows: slice, tokens: list[list[int]], lengths: list[int]) -> Logits:
         """Logits by row, token and word."""
         value = onnxruntime.OrtValue.ortvalue_from_numpy
@@ -73,6 +91,10 @@ class Session:
         self._session.run_with_iobinding(binding)
         logits: Logits = binding.get_outputs()[0].numpy()
         return logits
+
+
+def _attends(operator: str) -> bool:
+    return "Attention" in operator
 
 
 def _numbers(found: object) -> list[int]:

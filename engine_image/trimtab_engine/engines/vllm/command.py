@@ -6,6 +6,7 @@ import sys
 
 from trimtab_engine.config.model import Config
 
+WORKER = "trimtab_engine.engines.vllm.worker.Asked"
 SCHEDULER = "trimtab_engine.engines.vllm.scheduler.live_scheduler"
 MIDDLEWARE = "trimtab_engine.server.gate.Gate"
 
@@ -19,6 +20,6 @@ def command(config: Config) -> list[str]:
         *("--host", server.host, "--port", str(server.port)),
         *("--served-model-name", config.served_model_name or config.model),
         *("--shutdown-timeout", str(server.drain_seconds)),
-        *("--scheduler-cls", SCHEDULER, "--middleware", MIDDLEWARE),
+        *("--scheduler-cls", SCHEDULER, "--middleware", MIDDLEWARE, "--worker-extension-cls", WORKER),
         *config.engines.vllm.arguments,
     ]

@@ -78,7 +78,9 @@ def _nothing_serves(state: RolloutState, facts: RolloutFacts) -> bool:
 
 def _adopted_spec(state: RolloutState, facts: RolloutFacts, now: float) -> RolloutState:
     """The spec is what stable runs: remember it as adopted, so that the next edit is compared with it."""
-    same = state.stable is not None and facts.user.revision == state.stable.revision
-    if not same or now <= state.since:
+    stable = state.stable
+    if stable is None or facts.user.revision != stable.revision or now <= state.since:
         return state
-    return replace(state, user_config=facts.user_config, user_template=facts.user.template)
+    # One name has one template, also where that of a workload that was found was not known.
+    stable = replace(stable, template=facts.user.template)
+    return replace(state, stable=stable, user_config=facts.user_config, user_template=facts.user.template)

@@ -6,17 +6,19 @@ from dataclasses import replace
 
 from trimtab.model.reason import Reason
 from trimtab.model.rollout import Action, Announce, Phase, RolloutFacts, RolloutState, Stable
-from trimtab.rollout.capacity import target, whole
+from trimtab.rollout.capacity import lasting, target, whole
 from trimtab.rollout.checks import Pass, counted, run
 from trimtab.rollout.deciding import not_paused
-from trimtab.rollout.level import serving
+from trimtab.rollout.level import serving, unknown
 from trimtab.rollout.trial import Move, entered
 
 
 def advance(state: RolloutState, facts: RolloutFacts, now: float) -> Move:
     """The first revision follows the spec directly while no pod of it serves: an edit mends one that cannot start.
 
-    From its first ready pod on, requests depend on it, so an edit is a trial like any other.
+    From its first ready pod on, requests depend on it, so an edit is a trial like any other. That holds as well for a
+    workload of ours that an operator, which died after the edit, has left: it is stable once it serves and nothing
+    else does.
     """
     wish = facts.user
     said: tuple[Announce, ...] = ()
@@ -25,6 +27,11 @@ def advance(state: RolloutState, facts: RolloutFacts, now: float) -> Move:
         return Move(replace(state, holding=answer.message))
     if state.stable is None and facts.suspended:
         return Move(replace(state, holding="The resource is suspended: nothing is created."))
+    leftover = _leftover(state, facts)
+    if leftover is not None:
+        adopted = replace(state, stable=leftover, user_config=leftover.config, user_template=leftover.template)
+        message = f"Revision {leftover.revision} was left and serves, so it is kept: what the spec asks for is tried."
+        return Move(entered(adopted, Phase.STABLE, now), (Announce(Reason.STABLE, message),))
     edited = state.stable is not None and state.stable.revision != wish.revision
     if edited and target(facts, state).ready > 0:
         message = "The first revision serves already: the edited spec is tried on a canary."
@@ -47,6 +54,14 @@ def advance(state: RolloutState, facts: RolloutFacts, now: float) -> Move:
 
 def actions(state: RolloutState, facts: RolloutFacts, now: float) -> tuple[Action, ...]:
     return serving(state, facts)
+
+
+def _leftover(state: RolloutState, facts: RolloutFacts) -> Stable | None:
+    """What serves of ours while neither the stable revision nor what the spec asks for does; the most pods first."""
+    if facts.policy.adopted or target(facts, state).ready or facts.revision(facts.user.revision).ready:
+        return None
+    found = [one for one in unknown(state, facts) if lasting(one) and one.made_for and one.revision not in state.bad]
+    return max(found, key=lambda one: (lasting(one), one.revision)).made_for if found else None
 
 
 def _holding(facts: RolloutFacts, state: RolloutState, ready: int, wanted: int) -> str:
