@@ -3,10 +3,10 @@
 Requests that may come in wait in the engine's own queue, so nothing is queued twice; those that may not are answered at
 once, which keeps what is accepted within its time. What is not known never refuses.
 
-The expected wait is what is before a request over the rate at which the full engine completes (J. D. C. Little, "A Proof
-for the Queuing Formula L = λW", 1961). CoDel (K. Nichols, V. Jacobson, 2012) and DAGOR (H. Zhou et al., "Overload Control
-for Scaling WeChat Microservices", 2018) look at the wait that was measured instead, and so act one wait later; they need
-no rate. Here the rate is known, and a request that is refused when it comes has cost the engine nothing.
+The expected wait is what is before a request over the rate at which the full engine completes (J. D. C. Little, "A
+Proof for the Queuing Formula L = λW", 1961). CoDel (K. Nichols, V. Jacobson, 2012) and DAGOR (H. Zhou et al., "Overload
+Control for Scaling WeChat Microservices", 2018) look at the wait that was measured instead, and so act one wait later;
+they need no rate. Here the rate is known, and a request that is refused when it comes has cost the engine nothing.
 """
 
 from __future__ import annotations
