@@ -231,9 +231,10 @@ class Gate:
             body = error_body(429, refusal.message, kind=refusal.why.value)
             await answer(send, 429, body, {"retry-after": str(refusal.retry_after_seconds)})
             return
-        self.inside += 1
+        place = _Place(self)
         watching = self.keeper.watching
         request = watching.begin(path, scope) if watching else None
+        send = place.until_the_end_of(send)
         end: End | None = None
         try:
             # Once any class goes first, what a client says of its own priority no longer counts.
@@ -246,9 +247,13 @@ class Gate:
         finally:
             if watching is not None:
                 watching.ended(request, end)
-            self._keep_pace()
-            self._pace = self._pace.completed(full=self._full())
-            self.inside -= 1
+            place.leave()
+
+    def left(self) -> None:
+        """One that was inside is not any more."""
+        self._keep_pace()
+        self._pace = self._pace.completed(full=self._full())
+        self.inside -= 1
 
     async def _pass_on(self, app: App, scope: Scope, receive: Receive, send: Send) -> End:
         server = self.config.server
@@ -334,3 +339,26 @@ class Gate:
 
         await self.app(scope, receive, listen)
         return status, b"".join(parts)
+
+
+class _Place:
+    """The place of one request inside. It is free again before the client sees the end of its answer: one who asks
+    again at once finds it so, and the application may still have to tidy up."""
+
+    def __init__(self, gate: Gate) -> None:
+        self._gate = gate
+        self._taken = True
+        gate.inside += 1
+
+    def until_the_end_of(self, send: Send) -> Send:
+        async def sending(message: Message) -> None:
+            if message["type"] == "http.response.body" and not message.get("more_body", False):
+                self.leave()
+            await send(message)
+
+        return sending
+
+    def leave(self) -> None:
+        if self._taken:
+            self._taken = False
+            self._gate.left()

@@ -87,6 +87,24 @@ async def test_a_full_queue_is_answered_at_once_and_the_others_get_their_answers
     assert house.gate.inside == 0
 
 
+async def test_who_has_the_end_of_an_answer_finds_its_place_free(tmp_path: Path) -> None:
+    house = House(tmp_path, **{"limits.max_running_requests": 1, "limits.max_queued_requests": 0})
+    inside: list[int] = []
+
+    async def send(message: Message) -> None:
+        if message["type"] == "http.response.body":
+            inside.append(house.gate.inside)
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": b"{}", "more_body": False}
+
+    house.engine.answering.set()
+    scope = {"type": "http", "method": "POST", "path": COMPLETIONS, "headers": [(b"content-length", b"2")]}
+    await house.gate({**scope, "app": SimpleNamespace(state=None)}, receive, send)
+    assert inside == [0]
+    assert house.gate.inside == 0
+
+
 async def test_what_does_not_make_the_engine_compute_is_never_refused(tmp_path: Path) -> None:
     house = House(tmp_path, **{"limits.max_running_requests": 1, "limits.max_queued_requests": 0})
     inside = house.begin(1)
