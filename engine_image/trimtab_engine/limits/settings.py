@@ -26,7 +26,7 @@ CLASS_RANGES: Mapping[str, Range] = {
     "priority": Range(low=-1000, high=lambda _: 1000),
     "queue_percent": Range(low=0, high=lambda _: 100),
 }
-_BATCHING: Mapping[str, Range] = {
+BATCHING_RANGES: Mapping[str, Range] = {
     "target_token_seconds": Range(low=0.001, high=lambda _: 600, whole=False, optional=True),
     "fewest_requests": Range(
         low=1, high=lambda capacity: capacity.running_requests, why=", the number that the engine was started for"
@@ -95,7 +95,7 @@ def _read_batching(document: object, base: Batching, capacity: Capacity) -> Batc
         return _refused("batching", f"must be a mapping with {', '.join(BATCHING)}, and is {kind_of(document)}")
     problems = [unknown(str(name), BATCHING, "batching.") for name in document if name not in BATCHING]
     values = {str(name): value for name, value in document.items() if name in BATCHING}
-    found = ((name, complaint(value, _BATCHING[name], capacity)) for name, value in values.items())
+    found = ((name, complaint(value, BATCHING_RANGES[name], capacity)) for name, value in values.items())
     problems += [Problem(field=f"batching.{name}", message=message) for name, message in found if message]
     if not problems and values.get("target_token_seconds") is not None and not capacity.adaptive:
         message = "needs an engine with a batcher of ours (deepspeed, onnx, pytorch); vLLM batches by itself"

@@ -10,7 +10,7 @@ from trimtab_engine.engines.common.openapi import ERROR, OBJECT, body, operation
 from trimtab_engine.limits.classes import MOST_CLASSES, NAME
 from trimtab_engine.limits.limits import Capacity
 from trimtab_engine.limits.parse import RANGES, Range
-from trimtab_engine.limits.settings import CLASS_RANGES, LARGEST_ID
+from trimtab_engine.limits.settings import BATCHING_RANGES, CLASS_RANGES, LARGEST_ID
 
 PREFIX = "/v1/optimization/"
 _SHUT = {401: "The token or the API key is missing or wrong."}
@@ -49,6 +49,8 @@ def _ours(capacity: Capacity) -> dict[str, Any]:
     for name, text in (("start", "Starts the tuner."), ("stop", "Stops the tuner.")):
         paths[f"{PREFIX}{name}"] = {"post": _guarded(operation(text, {200: text, **refused, **off}, OBJECT))}
     answers = {200: "The status.", 400: "Nothing changed; each problem is named.", 503: "They cannot be stored."}
+    reset = operation("Gives up what is kept of texts.", {200: "Done.", 409: "Requests run.", **refused}, OBJECT)
+    paths[f"{PREFIX}reset_prefix_cache"] = {"post": _guarded(reset)}
     configure = operation("Changes limits and classes.", {**answers, **refused}, OBJECT)
     paths[f"{PREFIX}configure"] = {"post": {**_guarded(configure), "requestBody": body(_settings(capacity))}}
     return {
@@ -76,9 +78,10 @@ def _settings(capacity: Capacity) -> dict[str, Any]:
         "propertyNames": {"pattern": NAME},
         "additionalProperties": _closed(rule),
     }
+    batching = {name: _number(allowed, capacity) for name, allowed in BATCHING_RANGES.items()}
     identity = {"type": "integer", "minimum": 0, "maximum": LARGEST_ID}
-    fields = {"limits": _closed(limits), "classes": classes, "id": identity}
-    return {**_closed(fields), "anyOf": [{"required": ["limits"]}, {"required": ["classes"]}]}
+    fields = {"limits": _closed(limits), "classes": classes, "batching": _closed(batching)}
+    return {**_closed({**fields, "id": identity}), "anyOf": [{"required": [name]} for name in fields]}
 
 
 def _closed(properties: Mapping[str, Any]) -> dict[str, Any]:

@@ -88,6 +88,8 @@ OPERATIONS = (
     ("/v1/optimization/configure", "post"),
     ("/v1/optimization/start", "post"),
     ("/v1/optimization/stop", "post"),
+    ("/v1/optimization/reset_prefix_cache", "post"),
+    ("/v1/conversations/{conversation_id}", "delete"),
 )
 
 

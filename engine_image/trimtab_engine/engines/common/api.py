@@ -136,7 +136,7 @@ class Api:
 
     async def _route(self, scope: Scope, receive: Receive, send: Send) -> None:
         call = f"{scope['method']} {scope['path']}"
-        method = METHODS.get(scope["path"])
+        method = "DELETE" if scope["path"].startswith(CONVERSATIONS) else METHODS.get(scope["path"])
         if method is not None and scope["method"] != method:
             body = error_body(405, f"This endpoint takes {method}.", kind="method_not_allowed")
             await answer(send, 405, body, {"allow": method})

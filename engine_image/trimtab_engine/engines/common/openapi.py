@@ -53,6 +53,7 @@ def document() -> dict[str, Any]:
                 "get": operation("How the server is.", {200: "It serves.", 503: "It does not."}, OBJECT, plain={503})
             },
             "/metrics": {"get": _metrics()},
+            "/v1/conversations/{conversation_id}": {"delete": _ending()},
         },
         "components": {"schemas": {**found["$defs"], "Error": dict(ERROR)}},
     }
@@ -84,6 +85,13 @@ def _computing(summary: str, model: str) -> dict[str, Any]:
     one = operation(summary, {200: "The answer, or its events with `stream`.", **_REFUSALS}, OBJECT)
     one["responses"]["200"]["content"]["text/event-stream"] = {}
     return {**one, "requestBody": body({"$ref": REFERENCE.format(model=model)})}
+
+
+def _ending() -> dict[str, Any]:
+    one = operation("Ends a conversation: what is kept of it is given up.", {200: "Whether there was one."}, OBJECT)
+    name = {"name": "conversation_id", "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
+    salt = {"name": "cache_salt", "in": "query", "schema": {"type": "string"}}
+    return {**one, "parameters": [name, salt]}
 
 
 def _metrics() -> dict[str, Any]:
