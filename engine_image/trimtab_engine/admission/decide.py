@@ -4,10 +4,10 @@ Requests that may come in wait in the engine's own queue, so nothing is queued t
 once, which keeps what is accepted within its time. What is not known never refuses.
 
 The expected wait is what is before a request over the rate at which the full engine completes (J. D. C. Little, "A
-Proof for the Queuing Formula L = λW", 1961). CoDel (K. Nichols, V. Jacobson, 2012) and DAGOR (H. Zhou et al.,
-"Overload Control for Scaling WeChat Microservices", 2018) look at the wait that was measured instead, and so act one
-wait later; they need no rate. Here the rate is known, and a request that is refused when it comes has cost the engine
-nothing.
+Proof for the Queuing Formula L = λW", 1961). That acts before anybody has waited, and needs a rate, which is not known
+at first and is an old one when the engine becomes slower. So the wait that is measured counts, too: who comes behind
+one that has already waited longer than it may would wait no less. CoDel (K. Nichols, V. Jacobson, "Controlling Queue
+Delay", 2012) and DAGOR (H. Zhou et al., "Overload Control for Scaling WeChat Microservices", 2018) decide by that.
 """
 
 from __future__ import annotations
@@ -36,13 +36,15 @@ class Load:
 
     `inside` are the requests that this server has accepted and not answered; `running` and `waiting` are the engine's
     own numbers of its last step; `seconds_per_completion` is the mean time between two completions while the engine had
-    all it could run, None while that is not known.
+    all it could run, None while that is not known; `waited_seconds` is how long the first of those that wait has, 0
+    where nobody waits or where they are not taken in the order in which they came.
     """
 
     inside: int
     running: int = 0
     waiting: int = 0
     seconds_per_completion: float | None = None
+    waited_seconds: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,9 +83,9 @@ def _queue_has_room(load: Load, limits: Limits, rule: Rule) -> Refusal | None:
 def _wait_is_short_enough(load: Load, limits: Limits, rule: Rule) -> Refusal | None:
     bound, each = limits.max_wait_seconds, load.seconds_per_completion
     most = None if bound is None else bound * rule.queue_percent / 100
-    if most is None or each is None or load.inside < limits.max_running_requests:
+    if most is None or load.inside < limits.max_running_requests:
         return None
-    expected = (waiting(load, limits) + 1) * each
+    expected = max(load.waited_seconds, (waiting(load, limits) + 1) * (each or 0.0))
     if expected <= most:
         return None
     return Refusal(

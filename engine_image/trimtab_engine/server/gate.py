@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from trimtab_engine.admission.decide import Load, admit
+from trimtab_engine.admission.decide import Load, admit, waiting
 from trimtab_engine.admission.pace import Pace
 from trimtab_engine.asgi.answers import App, Message, Receive, Scope, Send, answer, error_body, header
 from trimtab_engine.asgi.exchange import End, Exchange
@@ -69,14 +71,14 @@ class Gate:
         forget: Callable[[], object] | None = None,
     ) -> None:
         self.app = app
-        self.inside = 0
         self._engine = engine
         self._folder = folder
         self._metrics = metrics
         self._forget = forget
         self._refused_at: float | None = None
         self._pace = Pace(since=time.monotonic())
-        self._pace_revision = 0
+        self._pace_limits: tuple[int, int] | None = None
+        self._places: dict[_Place, float] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -204,12 +206,26 @@ class Gate:
     def load(self) -> Load:
         """What is there now."""
         notice = self.control.notice
-        return Load(
+        load = Load(
             inside=self.inside,
             running=notice.running,
             waiting=notice.waiting,
             seconds_per_completion=self._pace.seconds_per_completion(),
         )
+        return replace(load, waited_seconds=self._waited(load))
+
+    @property
+    def inside(self) -> int:
+        """Requests that were accepted and not answered."""
+        return len(self._places)
+
+    def _waited(self, load: Load) -> float:
+        """How long the first of those that wait has: they are the last that came, unless classes change the order."""
+        behind, wanted = waiting(load, self.control.wanted.limits), self.control.wanted
+        if not behind or wanted.limits.max_wait_seconds is None or wanted.classes.ordered:
+            return 0.0
+        came = next(itertools.islice(self._places.values(), self.inside - behind, None))
+        return time.monotonic() - came
 
     async def _answer(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
         """From the semantic cache where it has an answer; a caller whom the engine would turn away never gets one."""
@@ -249,11 +265,13 @@ class Gate:
                 watching.ended(request, end)
             place.leave()
 
-    def left(self) -> None:
-        """One that was inside is not any more."""
+    def come(self, place: _Place) -> None:
+        self._places[place] = time.monotonic()
+
+    def left(self, place: _Place) -> None:
         self._keep_pace()
         self._pace = self._pace.completed(full=self._full())
-        self.inside -= 1
+        del self._places[place]
 
     async def _pass_on(self, app: App, scope: Scope, receive: Receive, send: Send) -> End:
         server = self.config.server
@@ -279,9 +297,10 @@ class Gate:
 
     def _keep_pace(self) -> None:
         """What was measured under other limits says nothing about these."""
-        now, revision = time.monotonic(), self.control.wanted.revision
-        if revision != self._pace_revision:
-            self._pace, self._pace_revision = Pace(since=now), revision
+        now, wanted = time.monotonic(), self.control.wanted.limits
+        limits = (wanted.max_running_requests, wanted.max_tokens_per_step)
+        if limits != self._pace_limits:
+            self._pace, self._pace_limits = Pace(since=now), limits
         self._pace = self._pace.at(now, full=self._full())
 
     async def forget(self, scope: Scope) -> bool:
@@ -348,7 +367,7 @@ class _Place:
     def __init__(self, gate: Gate) -> None:
         self._gate = gate
         self._taken = True
-        gate.inside += 1
+        gate.come(self)
 
     def until_the_end_of(self, send: Send) -> Send:
         async def sending(message: Message) -> None:
@@ -361,4 +380,4 @@ class _Place:
     def leave(self) -> None:
         if self._taken:
             self._taken = False
-            self._gate.left()
+            self._gate.left(self)

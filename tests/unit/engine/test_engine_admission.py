@@ -59,8 +59,17 @@ def test_a_wait_that_would_be_too_long_refuses_with_the_time_to_come_back() -> N
     assert admit(Load(inside=6, running=4, seconds_per_completion=0.5), WAIT) is None
 
 
-def test_an_unknown_speed_refuses_nobody() -> None:
-    assert admit(Load(inside=1000, running=4), WAIT) is None
+def test_an_unknown_speed_refuses_nobody_before_somebody_has_waited_too_long() -> None:
+    assert admit(Load(inside=1000, running=4, waited_seconds=1.9), WAIT) is None
+    refusal = admit(Load(inside=1000, running=4, waited_seconds=2.5), WAIT)
+    assert refusal is not None
+    assert refusal.message == "A request would wait for about 2.5 s, and 2 s are allowed."
+
+
+def test_an_engine_that_became_slower_is_seen_by_who_waits_before_its_speed_is_known_to_be_another() -> None:
+    assert admit(Load(inside=6, running=4, seconds_per_completion=0.1, waited_seconds=5.0), WAIT) is not None
+    # There is room to run: how long somebody waits for something else says nothing of it.
+    assert admit(Load(inside=3, running=1, waiting=2, seconds_per_completion=0.1, waited_seconds=5.0), WAIT) is None
 
 
 @settings(deadline=None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,6 +16,7 @@ from tests.unit.engine.asgi import Engine, ask, until, vllm_config
 from trimtab_engine.asgi.answers import Message
 from trimtab_engine.config.load import load
 from trimtab_engine.engines.vllm.live import facts_of
+from trimtab_engine.server import gate
 from trimtab_engine.server.gate import Gate
 from trimtab_engine.server.metrics import Metrics
 from trimtab_engine.shared.board import Board, Notice
@@ -103,6 +105,27 @@ async def test_who_has_the_end_of_an_answer_finds_its_place_free(tmp_path: Path)
     await house.gate({**scope, "app": SimpleNamespace(state=None)}, receive, send)
     assert inside == [0]
     assert house.gate.inside == 0
+
+
+async def test_who_comes_behind_one_that_has_waited_too_long_is_refused_before_any_speed_is_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house = House(tmp_path, **{"limits.max_running_requests": 2, "limits.max_wait_seconds": 0.5})
+    now = time.monotonic()
+    # The event loop has its own clock, which goes on.
+    monkeypatch.setattr(gate, "time", SimpleNamespace(monotonic=lambda: now))
+    inside = house.begin(3)
+    await until(lambda: house.engine.seen == 3)
+    now += 0.4
+    inside += house.begin(1)
+    await until(lambda: house.engine.seen == 4)
+    assert house.gate.load().waited_seconds == pytest.approx(0.4)
+    now += 0.2
+    refused = await ask(house.gate, "POST", COMPLETIONS)
+    assert (refused.status, refused.document["error"]["type"]) == (429, "wait_too_long")
+    house.engine.answering.set()
+    assert [(await task).status for task in inside] == [200] * 4
+    assert house.gate.load().waited_seconds == 0.0
 
 
 async def test_what_does_not_make_the_engine_compute_is_never_refused(tmp_path: Path) -> None:
