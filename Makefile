@@ -27,7 +27,7 @@ test: setup lint type ## Everything that CI runs: static checks, unit, cluster a
 	$(MAKE) test-unit
 	$(MAKE) test-cluster
 	$(MAKE) test-e2e-beside
-	$(MAKE) --jobs=2 --output-sync=target test-e2e-alone test-vllm-programs
+	$(MAKE) --jobs=3 --output-sync=target test-e2e-alone test-vllm-programs test-soak
 	$(MAKE) test-vllm-cluster
 
 test-unit: ## Unit, property and golden tests: no cluster, no engine.
@@ -71,7 +71,7 @@ test-teardown: ## Bring local clusters up, kill them at every step and take them
 explore: ## Look for new examples against the properties of planning, rollout and memory; `make test` repeats the same ones.
 	TRIMTAB_EXPLORE=1 $(PYTEST) -n 2 --dist worksteal tests/property
 
-test-all: test test-soak test-e2e-long test-vllm-long test-faults test-teardown ## Everything there is.
+test-all: test test-e2e-long test-vllm-long test-faults test-teardown ## Everything there is.
 
 bench-planner: ## The planner's accuracy, speed, memory, search and real vLLM (build/bench/planner.json); DATA=folder of the measurements.
 	@bash tests/setup.sh bench
