@@ -14,9 +14,9 @@ from dataclasses import dataclass, field, replace
 from trimtab.model.reason import Reason
 from trimtab.reconcile.spec_checks import Problem
 
-_QUIET = 3  # cycles without it, before it is taken back
+_QUIET = 2  # cycles without it, before it is taken back
 _GROWTH = 2.0  # so many times longer for each time that it came back
-_LONGEST = 48
+_LONGEST = 4  # so that nobody looks for a refusal that has been over for minutes
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,9 @@ class Obstacles:
             held = replace(held, said=problem, quiet=held.quiet + 1)
         else:
             held = replace(held, quiet=held.quiet + 1)
-            held = replace(held, said=problem) if held.is_over else held
+            # Refusals may take turns, as those of all verbs of a role do.
+            over = held.quiet >= _LONGEST if refused else held.is_over
+            held = replace(held, said=problem) if over else held
         if held.said is None and held.quiet > _LONGEST:
             self.forget(key)
         else:
