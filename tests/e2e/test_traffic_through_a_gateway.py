@@ -157,6 +157,7 @@ def story(routed: tuple[Scenario, Gateway]) -> Story:
     promoted = scenario.attempt_ended(before, "Promoted", 10)
     scenario.settled(promoted.revision, seconds=90)
     seen = list(watched.weights)
+    shares = {weight: watched.shared(weight, promoted.revision) for weight in STEPS}  # of this trial alone
     between = scenario.view()
     scenario.patch({"engine": {"config": {"blockSize": 32}}})
     watched.until(
@@ -173,7 +174,7 @@ def story(routed: tuple[Scenario, Gateway]) -> Story:
         accepted=gateway.accepts(_ROUTE),
         promoted=promoted,
         taken_back=taken_back,
-        shares={weight: watched.shared(weight, promoted.revision) for weight in STEPS},
+        shares=shares,
         weights_seen=seen,
         weights_after=gateway.weights(_ROUTE),
         least_ready=scenario.pods.least_of_all(since),

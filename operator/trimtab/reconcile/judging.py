@@ -145,6 +145,7 @@ def policy_of(
         minimum_requests=deployment.spec.rollout.minimum_requests,
         warm_up=min(_WARM_UP, float(deployment.spec.tuning.interval_seconds)),
         canary_share=None if alone else share,
+        more_to_come=state.share + 1 < len(deployment.spec.rollout.steps or ()),
         alone=alone,
         watching=watching,
         # From the decision to promote on: stable's pods give way one by one, and none of them is left at the end.

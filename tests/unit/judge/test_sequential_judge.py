@@ -171,6 +171,18 @@ def test_far_more_load_makes_a_slow_canary_incomparable_and_far_less_a_good_one(
     assert (lighter.call, lighter.reason) == (Call.UNKNOWN, Reason.UNEQUAL_LOAD)
 
 
+def test_a_share_that_is_meant_to_be_small_lets_the_canary_go_on_to_the_next_but_not_to_all() -> None:
+    """Five per cent of the traffic, where each of four stable pods has nearly a quarter."""
+    for pod, goes_on in ((Pod("", load=0.2), True), (Pod("", load=0.2, itl=1.6, ttft=1.6), False)):
+        history = traffic(pod, intervals=60).history()
+        on_the_way, _ = decided(history, replace(POLICY, canary_share=0.05, more_to_come=True))
+        at_last, _ = decided(history, replace(POLICY, canary_share=0.05))
+        assert (on_the_way.call is Call.GOOD) == goes_on, on_the_way
+        assert at_last.call is not Call.GOOD
+    by_chance, _ = decided(traffic(Pod("", load=0.2)).history(), replace(POLICY, more_to_come=True))
+    assert (by_chance.call, by_chance.reason) == (Call.UNKNOWN, Reason.UNEQUAL_LOAD)
+
+
 def test_the_routers_share_is_believed_before_counts() -> None:
     history = traffic(Pod("", load=0.7)).history()
     assert decided(history, replace(POLICY, canary_share=0.2))[0].call is Call.GOOD

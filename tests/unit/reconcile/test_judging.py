@@ -96,6 +96,13 @@ def test_the_judge_is_told_the_share_that_a_route_gives_while_it_stays(
     assert policy_of(owned(), state, (), alone=True, share=share).canary_share is None
 
 
+@pytest.mark.parametrize(("share", "more"), [(0, True), (1, True), (2, False)])
+def test_the_judge_is_told_whether_a_larger_share_follows(share: int, more: bool) -> None:
+    stepped = owned(rollout={"strategy": "Canary", "steps": [5, 25, 50]})
+    assert policy_of(stepped, judging(share=share), (), alone=False).more_to_come is more
+    assert not policy_of(owned(), judging(share=share), (), alone=False).more_to_come
+
+
 @pytest.mark.parametrize(
     ("stable_on", "candidate_on", "route", "share"),
     [

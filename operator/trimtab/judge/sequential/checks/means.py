@@ -90,7 +90,7 @@ def _surely_no_worse(case: Case, latency: Latency, means: Means) -> bool:
     one pod would ever be Good. A bad minute of stable's must not be what makes the canary look no worse.
     """
     margin = case.policy.margin(latency)
-    flattered = case.elasticity(latency) * case.load.lighter
+    flattered = 0.0 if case.policy.meant_smaller else case.elasticity(latency) * case.load.lighter
     _, floor = case.floors(latency)
     most = 2 * margin if len(means.effects) > 1 else margin + max(margin, floor)
     difference, information = means.estimate()

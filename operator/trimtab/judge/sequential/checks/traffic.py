@@ -51,8 +51,11 @@ def enough_evidence(case: Case) -> Iterator[Verdict]:
 
 
 def comparable_load(case: Case) -> Iterator[Verdict]:
-    """Unknown where the canary carries so much less that its latencies flatter it; more load cannot flatter."""
-    if unequal(case) < 0:
+    """Unknown where the canary carries so much less that its latencies flatter it; more load cannot flatter.
+
+    A first share of the traffic is meant to be small: what it shows is that the canary may have the next one.
+    """
+    if unequal(case) < 0 and not case.policy.meant_smaller:
         message = f"The canary finished {case.load.ratio:.2f} times stable's requests per pod: not comparable."
         yield unknown(Reason.UNEQUAL_LOAD, message, {"loadRatio": case.load.ratio})
 
