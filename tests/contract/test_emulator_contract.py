@@ -7,7 +7,6 @@ size of effects as ratios within each engine, never seconds.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import re
@@ -15,10 +14,28 @@ import subprocess
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
 
 import pytest
 
+from tests.contract.loading import (
+    FIRST_TOKENS,
+    GAPS,
+    GENERATED,
+    LATENCIES,
+    LONG,
+    NARROW,
+    PREEMPTED,
+    PREFIX_HITS,
+    PROMPTS,
+    SHORT,
+    SIZES,
+    SUCCEEDED,
+    WIDE,
+    Engine,
+    Loaded,
+    load,
+    value,
+)
 from tests.contract.test_emulator_api import CHAT, STREAM, shape
 from tests.contract.test_emulator_metrics import families
 from tests.models.make_llama import cached
@@ -27,19 +44,10 @@ from tests.testkit.emulator.flags import parse
 from tests.testkit.running import EmulatorServer
 from tests.vllm import venv
 from tests.vllm.server import VllmServer, environment
-from trimtab_engine.load.client import Target
-from trimtab_engine.load.ledger import Ledger
-from trimtab_engine.load.runner import Runner, Traffic
-from trimtab_engine.load.workload import Lengths, Workload
 
 pytestmark = [pytest.mark.vllm, pytest.mark.emulator, pytest.mark.slow]
 
 ROOT = Path(__file__).resolve().parents[2]
-# 32 blocks of 128 tokens: enough for 16 short sequences, too few for 16 long ones.
-COMMON = ("--enforce-eager", "--kv-cache-memory-bytes", "48M")
-NARROW = (*COMMON, "--max-num-seqs", "1")
-WIDE = (*COMMON, "--max-num-seqs", "16")
-
 COMMAND_LINES: Sequence[Sequence[str]] = (
     (),
     ("--max-num-seqs", "16"),
@@ -94,16 +102,6 @@ COMMAND_LINES: Sequence[Sequence[str]] = (
 )
 
 
-class Engine(Protocol):
-    """What both servers can do."""
-
-    url: str
-
-    def get(self, path: str, seconds: float = 30) -> str: ...
-    def post(self, path: str, body: dict[str, object], seconds: float = 120) -> Any: ...
-    def post_raw(self, path: str, body: dict[str, object], seconds: float = 120) -> str: ...
-
-
 @dataclass(frozen=True)
 class Pair:
     """The same configuration on both engines."""
@@ -125,7 +123,7 @@ def wide(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
 
 @pytest.fixture(scope="module")
 def wide_load(wide: Pair) -> dict[str, Loaded]:
-    return {name: load(engine, SHORT, requests=80) for name, engine in wide.both()}
+    return {name: load(engine, SHORT, requests=80, clients=80) for name, engine in wide.both()}
 
 
 # --- command lines ---
@@ -247,106 +245,28 @@ def test_the_other_pages_have_the_same_shape(wide: Pair) -> None:
 
 # --- load ---
 
-SHORT = Workload(prompt_tokens=Lengths.parse("64"), output_tokens=Lengths.parse("32"), seed=1)
-LONG = Workload(prompt_tokens=Lengths.parse("256"), output_tokens=Lengths.parse("140"), seed=2)
-
-
-@dataclass(frozen=True)
-class Loaded:
-    """What a closed loop of 16 clients did, as the clients and as the engine counted it (differences)."""
-
-    tokens_per_second: float
-    succeeded: int
-    output_tokens: int
-    prompt_tokens: int
-    engine: dict[str, float]
-    most_waiting: float
-    most_running: float
-
-    @property
-    def tokens_per_step(self) -> float:
-        """Output tokens per engine step: how many sequences ran together; no clock is in it."""
-        return self.engine[COUNTERS[1]] / self.engine[COUNTERS[9]]
-
-
-COUNTERS = (
-    'vllm:request_success_total{engine="0",finished_reason="length",model_name="m75"}',
-    'vllm:generation_tokens_total{engine="0",model_name="m75"}',
-    'vllm:prompt_tokens_total{engine="0",model_name="m75"}',
-    'vllm:num_preemptions_total{engine="0",model_name="m75"}',
-    'vllm:prefix_cache_hits_total{engine="0",model_name="m75"}',
-    'vllm:time_to_first_token_seconds_count{engine="0",model_name="m75"}',
-    'vllm:e2e_request_latency_seconds_count{engine="0",model_name="m75"}',
-    'vllm:inter_token_latency_seconds_count{engine="0",model_name="m75"}',
-    'vllm:request_generation_tokens_sum{engine="0",model_name="m75"}',
-    'vllm:iteration_tokens_total_count{engine="0",model_name="m75"}',
-)
-RUNNING = 'vllm:num_requests_running{engine="0",model_name="m75"}'
-WAITING = 'vllm:num_requests_waiting{engine="0",model_name="m75"}'
-
-
-def value(page: str, series: str) -> float:
-    found = re.search(rf"^{re.escape(series)} (\S+)$", page, flags=re.MULTILINE)
-    assert found is not None, series
-    return float(found.group(1))
-
 
 def total(page: str, family: str) -> float:
     """All series of a name, added up."""
     return sum(float(match) for match in re.findall(rf"^{family}\{{[^}}]*\}} (\S+)$", page, flags=re.MULTILINE))
 
 
-def load(engine: Engine, workload: Workload, *, requests: int) -> Loaded:
-    return asyncio.run(_load(engine, workload, requests))
-
-
-async def _load(engine: Engine, workload: Workload, requests: int) -> Loaded:
-    target = Target(url=f"{engine.url}/v1", model="m75", timeout=240.0)
-    warm_up = Traffic(concurrency=2, max_requests=2, max_seconds=240.0)
-    await Runner(target, workload, warm_up, Ledger()).run()
-    before = await asyncio.to_thread(engine.get, "/metrics")
-    traffic = Traffic(concurrency=16, max_requests=requests, max_seconds=240.0)
-    runner = Runner(target, workload, traffic, Ledger())
-    running = asyncio.create_task(runner.run())
-    waiting, active = [0.0], [0.0]
-    while not running.done():
-        page = await asyncio.to_thread(engine.get, "/metrics")
-        waiting.append(value(page, WAITING))
-        active.append(value(page, RUNNING))
-        await asyncio.sleep(0.25)
-    await running
-    seconds = runner.clock() - runner.began
-    after = await asyncio.to_thread(engine.get, "/metrics")
-    total = runner.ledger.total
-    assert (total.succeeded, total.failed) == (requests, 0)
-    return Loaded(
-        tokens_per_second=total.output_tokens / seconds,
-        succeeded=total.succeeded,
-        output_tokens=total.output_tokens,
-        prompt_tokens=total.prompt_tokens,
-        engine={series: value(after, series) - value(before, series) for series in COUNTERS},
-        most_waiting=max(waiting),
-        most_running=max(active),
-    )
-
-
 def check_conservation(loaded: Loaded) -> None:
-    counted = [loaded.engine[name] for name in COUNTERS[:9]]
-    success, generation, prompt, _, _, first_tokens, latencies, gaps, sizes = counted
-    assert success == first_tokens == latencies == loaded.succeeded
-    assert generation == sizes == loaded.output_tokens
-    assert prompt == loaded.prompt_tokens
-    assert gaps == generation - success
+    engine = loaded.engine
+    assert engine[SUCCEEDED] == engine[FIRST_TOKENS] == engine[LATENCIES] == loaded.succeeded
+    assert engine[GENERATED] == engine[SIZES] == loaded.output_tokens
+    assert engine[PROMPTS] == loaded.prompt_tokens
+    assert engine[GAPS] == engine[GENERATED] - engine[SUCCEEDED]
 
 
 def test_every_request_and_token_is_counted_once_and_small_caches_preempt(
     wide: Pair,
 ) -> None:
-    loaded = {name: load(engine, LONG, requests=32) for name, engine in wide.both()}
+    loaded = {name: load(engine, LONG, requests=32, clients=16) for name, engine in wide.both()}
     for outcome in loaded.values():
         check_conservation(outcome)
         assert outcome.most_running <= 16
-    preempted = {name: outcome.engine[COUNTERS[3]] for name, outcome in loaded.items()}
+    preempted = {name: outcome.engine[PREEMPTED] for name, outcome in loaded.items()}
     print("preemptions:", preempted)
     assert min(preempted.values()) > 0, preempted
     assert 1 / 3 <= preempted["emulator"] / preempted["vllm"] <= 3, preempted
@@ -357,34 +277,28 @@ def test_a_repeated_prompt_hits_the_prefix_cache_by_whole_blocks(wide: Pair) -> 
     for name, engine in wide.both():
         body: dict[str, object] = {"prompt": "A prompt of its own. " * 30, "max_tokens": 1}
         engine.post("/v1/completions", body)
-        before = value(engine.get("/metrics"), COUNTERS[4])
+        before = value(engine.get("/metrics"), PREFIX_HITS)
         engine.post("/v1/completions", body)
-        hits[name] = value(engine.get("/metrics"), COUNTERS[4]) - before
+        hits[name] = value(engine.get("/metrics"), PREFIX_HITS) - before
     assert hits == {"vllm": 512.0, "emulator": 512.0}
 
 
-def test_one_sequence_at_a_time_costs_about_as_much_on_both(
-    wide_load: dict[str, Loaded],
-    tmp_path_factory: pytest.TempPathFactory,
-) -> None:
+def test_requests_run_together_alike(wide_load: dict[str, Loaded], tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Counted in steps; the throughputs are compared by `make bench-emulator`."""
     logs = tmp_path_factory.mktemp("narrow")
-    ratios = {}
     servers: tuple[VllmServer | EmulatorServer, ...] = (
         VllmServer(*NARROW, log=logs / "vllm.log"),
         EmulatorServer(*NARROW, log=logs / "emulator.log"),
     )
-    for name, server in zip(("vllm", "emulator"), servers, strict=True):
+    for server in servers:
         with server as engine:
-            loaded = load(engine, SHORT, requests=24)
+            loaded = load(engine, SHORT, requests=24, clients=24)
         check_conservation(loaded)
-        assert (loaded.most_running, loaded.most_waiting, loaded.tokens_per_step) == (1, 15, 1)
-        ratios[name] = wide_load[name].tokens_per_second / loaded.tokens_per_second
-    print("throughput of 16 sequences over 1:", ratios)
-    # Two runs at different moments of a busy machine: the throughputs agree roughly, the batches closely.
-    assert min(ratios.values()) > 1.5, ratios
-    assert 1 / 3 <= ratios["emulator"] / ratios["vllm"] <= 3, ratios
+        assert (loaded.most_running, loaded.tokens_per_step) == (1, 1)
+        assert loaded.most_waiting > 0
     together = {name: loaded.tokens_per_step for name, loaded in wide_load.items()}
     print("output tokens per step:", together)
+    assert min(together.values()) > 8, together
     assert together["emulator"] == pytest.approx(together["vllm"], rel=0.25), together
 
 
