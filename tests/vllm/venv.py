@@ -42,7 +42,7 @@ def _hash(*paths: Path) -> str:
     return digest.hexdigest()[:12]
 
 
-def _uv() -> str:
+def uv() -> str:
     """uv from the path, or the one that `make setup` keeps in the cache where the machine has none."""
     return shutil.which("uv") or str(cache_root() / "uv" / "bin" / "uv")
 
@@ -50,8 +50,8 @@ def _uv() -> str:
 def _make(folder: Path) -> None:
     """The steps; `folder` gets its final name at once because scripts in it hold absolute paths."""
     python = folder / "bin" / "python"
-    subprocess.run([_uv(), "venv", "--quiet", "--python", PYTHON, str(folder)], check=True)
-    install = [_uv(), "pip", "install", "--quiet", "--no-deps", "--require-hashes", "--python", str(python)]
+    subprocess.run([uv(), "venv", "--quiet", "--python", PYTHON, str(folder)], check=True)
+    install = [uv(), "pip", "install", "--quiet", "--no-deps", "--require-hashes", "--python", str(python)]
     subprocess.run([*install, "-r", str(LOCK)], check=True)
     for program in FINISHERS:
         # The descriptor itself: under pytest's capsys, sys.stderr is no file.
@@ -70,10 +70,10 @@ def _make_quantize(folder: Path) -> None:
 def _on_top(folder: Path, lock: Path, module: str) -> None:
     """The packages of the engine's environment are found by a line in a `.pth` file, so none is there twice."""
     base = ensure()
-    subprocess.run([_uv(), "venv", "--quiet", "--python", str(base / "bin" / "python"), str(folder)], check=True)
+    subprocess.run([uv(), "venv", "--quiet", "--python", str(base / "bin" / "python"), str(folder)], check=True)
     packages = Path("lib") / f"python{PYTHON}" / "site-packages"
     (folder / packages / "engine.pth").write_text(f"{base / packages}\n")
-    install = [_uv(), "pip", "install", "--quiet", "--no-deps", "--require-hashes", "--no-build-isolation"]
+    install = [uv(), "pip", "install", "--quiet", "--no-deps", "--require-hashes", "--no-build-isolation"]
     # DeepSpeed compiles its kernels at its installation unless it is told not to.
     own = {**os.environ, "DS_BUILD_OPS": "0", "DS_ACCELERATOR": "cpu"}
     python = folder / "bin" / "python"

@@ -93,7 +93,7 @@ def read_settings(document: object, *, base: Settings, capacity: Capacity) -> Se
 def _read_batching(document: object, base: Batching, capacity: Capacity) -> Batching | Refused:
     if not isinstance(document, Mapping):
         return _refused("batching", f"must be a mapping with {', '.join(BATCHING)}, and is {kind_of(document)}")
-    problems = [unknown(str(name), BATCHING, "batching.") for name in document if name not in BATCHING]
+    problems = [unknown(name_of(name), BATCHING, "batching.") for name in document if name not in BATCHING]
     values = {str(name): value for name, value in document.items() if name in BATCHING}
     found = ((name, complaint(value, BATCHING_RANGES[name], capacity)) for name, value in values.items())
     problems += [Problem(field=f"batching.{name}", message=message) for name, message in found if message]

@@ -11,17 +11,16 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from tokenizers import Tokenizer
 
-from trimtab_engine.engines.common.faithful import MOST_TOKENS, TEXT, Comparison, Tolerance, compare
+from trimtab_engine.engines.common.faithful import CHECK, MOST_TOKENS, TEXT, Comparison, Tolerance, compare
 from trimtab_engine.quantize.schemes import SCHEMES, Scheme, objection
 from trimtab_engine.quantize.text import Pieces, TextError, documents, pieces
 
-CHECK = "trimtab-check.json"
 ROUNDING = (sys.executable, "-m", "trimtab_engine.quantize.rounding")
 SCORING = (sys.executable, "-m", "trimtab_engine.quantize.scoring")
 NEEDS = {"auto_round": "auto-round", "vllm": "vllm"}
@@ -62,7 +61,7 @@ def quantize(args: argparse.Namespace, tell: Callable[[str], None]) -> tuple[Com
         comparison = compare(original, candidate)
         refusal = comparison.objection(_tolerance(args, scheme))
         if not refusal or args.keep_refused:
-            (made / CHECK).write_text(json.dumps(asdict(comparison)), encoding="utf-8")
+            (made / CHECK).write_text(json.dumps(comparison.as_json()), encoding="utf-8")
             made.replace(args.out)
     return comparison, refusal
 

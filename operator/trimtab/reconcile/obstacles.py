@@ -49,9 +49,10 @@ class Obstacles:
             return None
         held = self._held.get(key, _Held(None))
         refused = problem is not None and problem.reason is Reason.FORBIDDEN
-        if refused and held.said in (None, problem):
+        lasts = held.said is not None and held.said.reason is Reason.FORBIDDEN
+        if refused and (not lasts or held.said == problem):
             held = _Held(problem, returns=min(held.returns + bool(held.quiet), _LONGEST))
-        elif held.said is None or held.said.reason is not Reason.FORBIDDEN:
+        elif not lasts:
             held = replace(held, said=problem, quiet=held.quiet + 1)
         else:
             held = replace(held, quiet=held.quiet + 1)

@@ -20,6 +20,7 @@ def mean(values: list[float]) -> float:
     return sum(values) / len(values)
 """
 MOST_TOKENS = 256
+CHECK = "trimtab-check.json"  # the comparison, in the folder of what was converted or quantized
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -40,9 +40,6 @@ class EngineMetrics:
         def gauge(name: str, text: str) -> Gauge:
             return Gauge(f"vllm:{name}", text, _LABELS, registry=registry).labels(*self._values)
 
-        def counter(name: str, text: str) -> Counter:
-            return Counter(f"vllm:{name}", text, _LABELS, registry=registry).labels(*self._values)
-
         def histogram(name: str, text: str, buckets: tuple[float, ...]) -> Histogram:
             return Histogram(f"vllm:{name}", text, _LABELS, registry=registry, buckets=buckets).labels(*self._values)
 
@@ -52,8 +49,8 @@ class EngineMetrics:
         self.batch = Gauge(
             "trimtab_engine_batch_requests", "Requests that may run at once now.", _LABELS, registry=registry
         ).labels(*self._values)
-        self.prompt_tokens = counter("prompt_tokens", "Tokens of prompts.")
-        self.generation_tokens = counter("generation_tokens", "Tokens generated.")
+        self.prompt_tokens = self._counter("prompt_tokens", "Tokens of prompts.")
+        self.generation_tokens = self._counter("generation_tokens", "Tokens generated.")
         self.ttft = histogram("time_to_first_token_seconds", "Until the first token.", _TTFT)
         self.itl = histogram("inter_token_latency_seconds", "Between two tokens.", _ITL)
         self.tpot = histogram("request_time_per_output_token_seconds", "Mean of a request after its first token.", _ITL)
@@ -71,24 +68,20 @@ class EngineMetrics:
     def speculation(self) -> Speculation:
         """The counters of speculative decoding; as vLLM's, they are there only where it is on."""
 
-        def counter(name: str, text: str) -> Counter:
-            return Counter(f"vllm:{name}", text, _LABELS, registry=self._registry).labels(*self._values)
-
         return Speculation(
-            drafts=counter("spec_decode_num_drafts", "Proposals of speculative decoding."),
-            tokens=counter("spec_decode_num_draft_tokens", "Tokens proposed."),
-            accepted=counter("spec_decode_num_accepted_tokens", "Tokens proposed that the model said, too."),
+            drafts=self._counter("spec_decode_num_drafts", "Proposals of speculative decoding."),
+            tokens=self._counter("spec_decode_num_draft_tokens", "Tokens proposed."),
+            accepted=self._counter("spec_decode_num_accepted_tokens", "Tokens proposed that the model said, too."),
         )
 
     def prefix_cache(self) -> PrefixCache:
         """The counters of reuse; they are there only where it is on."""
 
-        def counter(name: str, text: str) -> Counter:
-            return Counter(f"vllm:{name}", text, _LABELS, registry=self._registry).labels(*self._values)
-
         return PrefixCache(
-            queries=counter("prefix_cache_queries", "Tokens of prompts that were looked for in the prefix cache."),
-            hits=counter("prefix_cache_hits", "Tokens of them whose keys and values were there."),
+            queries=self._counter(
+                "prefix_cache_queries", "Tokens of prompts that were looked for in the prefix cache."
+            ),
+            hits=self._counter("prefix_cache_hits", "Tokens of them whose keys and values were there."),
         )
 
     def cache(self, *, tokens: int, page: int) -> None:
@@ -96,3 +89,6 @@ class EngineMetrics:
 
     def ended(self, reason: str) -> None:
         self._success.labels(*self._values, reason).inc()
+
+    def _counter(self, name: str, text: str) -> Counter:
+        return Counter(f"vllm:{name}", text, _LABELS, registry=self._registry).labels(*self._values)

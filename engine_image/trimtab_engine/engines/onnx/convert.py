@@ -15,11 +15,10 @@ import tempfile
 from pathlib import Path
 
 from trimtab_engine.config.model import OnnxConfig
-from trimtab_engine.engines.common.faithful import Comparison, Tolerance
+from trimtab_engine.engines.common.faithful import CHECK, Comparison, Tolerance
 
 log = logging.getLogger("trimtab_engine.onnx")
 
-CHECK = "trimtab-check.json"
 PREPARE = ("-m", "trimtab_engine.engines.onnx.prepare")  # the program that converts and compares
 # Nats by which the log-probability of a token may differ on average. fp32 computes the same sums in another order;
 # PyTorch's side computes in fp32, too, whatever the format of the weights.

@@ -16,8 +16,7 @@ import numpy as np
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from trimtab_engine.engines.common.faithful import MOST_TOKENS, TEXT, Comparison, compare
-from trimtab_engine.engines.onnx.convert import CHECK
+from trimtab_engine.engines.common.faithful import CHECK, MOST_TOKENS, TEXT, Comparison, compare
 from trimtab_engine.engines.onnx.session import Session
 
 
