@@ -22,6 +22,7 @@ import random
 import shutil
 import statistics
 import struct
+import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -247,19 +248,27 @@ def cache_root() -> Path:
 
 
 def cached(size: str = "m75") -> Path:
-    """The folder of the model of that size, made on the first call. Safe when several processes call at once."""
+    """The folder of the model of that size, made on the first call."""
     shape = SHAPES[size]
     key = hashlib.sha256(json.dumps([FORMAT, asdict(shape)], sort_keys=True).encode()).hexdigest()[:12]
-    folder = cache_root() / "models" / f"{size}-{key}"
+    return kept(f"{size}-{key}", lambda made: write(shape, made))
+
+
+def kept(name: str, make: Callable[[Path], object]) -> Path:
+    """The folder of that name in the cache of models; `make` fills it on the first call.
+
+    Safe when several processes call at once.
+    """
+    folder = cache_root() / "models" / name
     if folder.is_dir():
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
-    made = Path(tempfile.mkdtemp(prefix=f".{size}-", dir=folder.parent))
+    made = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=folder.parent))
     try:
-        write(shape, made)
+        make(made)
         made.chmod(0o755)
         made.rename(folder)
-    except OSError:
+    except (OSError, subprocess.CalledProcessError):
         shutil.rmtree(made, ignore_errors=True)
         if not folder.is_dir():  # not merely another process that was faster
             raise

@@ -23,7 +23,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from tests.models.make_llama import cache_root
+from tests.models.make_llama import kept
 from tests.vllm.venv import uv
 
 LOCK = Path(__file__).with_name("minilm.lock")
@@ -133,21 +133,9 @@ def _layer(graph: _Graph, name: str, value: str, hidden: str, *, heads: int, wid
 def cached() -> Path:
     """The folder with `model.onnx` and `tokenizer.json`, made on the first call."""
     digest = hashlib.sha256(LOCK.read_bytes() + Path(__file__).read_bytes()).hexdigest()[:12]
-    folder = cache_root() / "models" / f"minilm-{digest}"
-    if folder.is_dir():
-        return folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    made = Path(tempfile.mkdtemp(prefix=".minilm-", dir=folder.parent))
-    try:
-        root = Path(__file__).resolve().parents[2]
-        subprocess.run([sys.executable, "-m", "tests.models.make_minilm", str(made)], check=True, cwd=root)
-        made.chmod(0o755)
-        made.rename(folder)
-    except (OSError, subprocess.CalledProcessError):
-        shutil.rmtree(made, ignore_errors=True)
-        if not folder.is_dir():  # not merely another process that was faster
-            raise
-    return folder
+    root = Path(__file__).resolve().parents[2]
+    program = [sys.executable, "-m", "tests.models.make_minilm"]
+    return kept(f"minilm-{digest}", lambda made: subprocess.run([*program, str(made)], check=True, cwd=root))
 
 
 def write(target: Path) -> None:

@@ -17,7 +17,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -122,31 +121,19 @@ def _save(tensors: dict[str, Any], folder: Path) -> None:
 
 
 def cached(python: Path, variant: str = "") -> Path:
-    """The folder of the trained model, or of a variant of it; made on the first call by `python`, which has torch.
-
-    Safe when several processes call at once.
-    """
+    """The folder of the trained model, or of a variant of it; made on the first call by `python`, which has torch."""
     recipe = [FORMAT, make_llama.FORMAT, asdict(SHAPE), STEPS, BATCH, LENGTH, RATE, CHARACTERS, SEED]
     digest = hashlib.sha256(json.dumps(recipe).encode() + Path(language.__file__).read_bytes())
     kind = f"trained-{variant}" if variant else "trained"
-    folder = make_llama.cache_root() / "models" / f"{kind}-{digest.hexdigest()[:12]}"
-    if folder.is_dir():
-        return folder
-    more = ["--from", str(cached(python)), "--as", variant] if variant else []
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    made = Path(tempfile.mkdtemp(prefix=f".{kind}-", dir=folder.parent))
-    try:
+
+    def make(made: Path) -> None:
+        more = ["--from", str(cached(python)), "--as", variant] if variant else []
         root = Path(__file__).resolve().parents[2]
         command = [str(python), "-m", "tests.models.train_llama", str(made), *more]
         # One thread: on cores that others use as well, threads would wait for each other; and the result is the same.
         subprocess.run(command, check=True, cwd=root, env={**os.environ, "OMP_NUM_THREADS": "1"})
-        made.chmod(0o755)
-        made.rename(folder)
-    except (OSError, subprocess.CalledProcessError):
-        shutil.rmtree(made, ignore_errors=True)
-        if not folder.is_dir():  # not merely another process that was faster
-            raise
-    return folder
+
+    return make_llama.kept(f"{kind}-{digest.hexdigest()[:12]}", make)
 
 
 def main() -> None:

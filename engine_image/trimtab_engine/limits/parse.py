@@ -6,10 +6,11 @@ import difflib
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import yaml
 
-from trimtab_engine.limits.limits import LIMITS, Capacity, Limits
+from trimtab_engine.limits.limits import Capacity, Limits
 
 LARGEST_TEXT = 64 * 1024  # characters
 # Settings need a few dozen. PyYAML takes a second for some thousands, one in the other, and a minute for all that fit.
@@ -83,14 +84,22 @@ def read_limits(wanted: object, *, base: Limits, capacity: Capacity) -> Limits |
     """`base` with the fields that are named, or everything that is wrong with them."""
     if not isinstance(wanted, Mapping):
         return _refused("limits", f"must be a mapping of limits, and is {kind_of(wanted)}")
-    problems = [unknown(name_of(name), LIMITS, "limits.") for name in wanted if name not in LIMITS]
-    values = {str(name): value for name, value in wanted.items() if name in LIMITS}
-    found = ((name, complaint(value, RANGES[name], capacity)) for name, value in values.items())
-    problems += [Problem(field=f"limits.{name}", message=message) for name, message in found if message]
+    values, problems = read_fields(wanted, RANGES, "limits.", capacity)
     if problems:
         return Refused(problems=tuple(problems))
     limits = replace(base, **values)  # each value was held against its range
     return _goes_on(limits, capacity)
+
+
+def read_fields(
+    document: Mapping[Any, Any], ranges: Mapping[str, Range], prefix: str, capacity: Capacity
+) -> tuple[dict[str, Any], list[Problem]]:
+    """The known fields of a mapping, and what is wrong with each of its fields, which are told by `prefix` and name."""
+    problems = [unknown(name_of(name), tuple(ranges), prefix) for name in document if name not in ranges]
+    values = {str(name): value for name, value in document.items() if name in ranges}
+    found = ((name, complaint(value, ranges[name], capacity)) for name, value in values.items())
+    problems += [Problem(field=f"{prefix}{name}", message=message) for name, message in found if message]
+    return values, problems
 
 
 def _goes_on(limits: Limits, capacity: Capacity) -> Limits | Refused:

@@ -17,7 +17,17 @@ from dataclasses import dataclass, field, replace
 from trimtab_engine.limits.batching import BATCHING, Batching
 from trimtab_engine.limits.classes import MOST_CLASSES, RULES, Classes, Rule, is_name
 from trimtab_engine.limits.limits import Capacity, Limits, within
-from trimtab_engine.limits.parse import Problem, Range, Refused, complaint, kind_of, name_of, read_limits, unknown
+from trimtab_engine.limits.parse import (
+    Problem,
+    Range,
+    Refused,
+    complaint,
+    kind_of,
+    name_of,
+    read_fields,
+    read_limits,
+    unknown,
+)
 
 LARGEST_ID = 2**53 - 1  # what a metric, which is a double, still tells apart
 KEYS = ("limits", "classes", "batching", "id")
@@ -93,10 +103,7 @@ def read_settings(document: object, *, base: Settings, capacity: Capacity) -> Se
 def _read_batching(document: object, base: Batching, capacity: Capacity) -> Batching | Refused:
     if not isinstance(document, Mapping):
         return _refused("batching", f"must be a mapping with {', '.join(BATCHING)}, and is {kind_of(document)}")
-    problems = [unknown(name_of(name), BATCHING, "batching.") for name in document if name not in BATCHING]
-    values = {str(name): value for name, value in document.items() if name in BATCHING}
-    found = ((name, complaint(value, BATCHING_RANGES[name], capacity)) for name, value in values.items())
-    problems += [Problem(field=f"batching.{name}", message=message) for name, message in found if message]
+    values, problems = read_fields(document, BATCHING_RANGES, "batching.", capacity)
     if not problems and values.get("target_token_seconds") is not None and not capacity.adaptive:
         message = "needs an engine with a batcher of ours (deepspeed, onnx, pytorch); vLLM batches by itself"
         problems.append(Problem(field="batching.target_token_seconds", message=message))
@@ -121,9 +128,7 @@ def _of_class(name: object, rule: object, capacity: Capacity) -> list[Problem]:
     place = f"classes.{name}"
     if not isinstance(rule, Mapping):
         return [Problem(field=place, message=f"must be a mapping with {' and '.join(RULES)}, and is {kind_of(rule)}")]
-    problems = [unknown(name_of(key), RULES, f"{place}.") for key in rule if key not in RULES]
-    found = ((key, complaint(value, CLASS_RANGES[key], capacity)) for key, value in rule.items() if key in RULES)
-    problems += [Problem(field=f"{place}.{key}", message=message) for key, message in found if message]
+    _, problems = read_fields(rule, CLASS_RANGES, f"{place}.", capacity)
     if not problems and rule.get("priority") and not capacity.priorities:
         message = "needs an engine that takes requests by priority: start vLLM with --scheduling-policy priority"
         problems.append(Problem(field=f"{place}.priority", message=message))

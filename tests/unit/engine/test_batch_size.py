@@ -145,6 +145,7 @@ def test_what_is_named_changes_and_the_rest_stays() -> None:
         ({"fewest_requests": 10_000}, "batching.fewest_requests"),
         ({"longest_hold_seconds": None}, "batching.longest_hold_seconds"),
         ({"target_seconds": 1}, "batching.target_seconds"),
+        ({10**5000: 1}, "batching.a huge number"),  # more digits than Python writes
         ([], "batching"),
     ],
 )

@@ -6,13 +6,10 @@ number format rules out, is passed over with the reason instead of failing the f
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from trimtab_engine.engines.facts import Attention
-
-log = logging.getLogger("trimtab_engine.pytorch")
 
 FLASH = ("flash_attention_3", "flash_attention_2")
 LAST = "eager"
@@ -43,9 +40,7 @@ def choose(names: Sequence[str], *, device: str, fault: Callable[[str], str]) ->
 def settle(model: Any, wanted: str) -> Attention:
     """Sets the kernel of a loaded model of transformers."""
     device = str(model.device.type)
-    chosen = choose(candidates(wanted, device), device=device, fault=lambda name: _fault(model, name))
-    log.info("%s", chosen.sentence())
-    return chosen
+    return choose(candidates(wanted, device), device=device, fault=lambda name: _fault(model, name))
 
 
 def _fault(model: Any, name: str) -> str:
