@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.bench.judge import recorded
 from tests.bench.judge.cells import CELLS, SENSITIVITY, Cell, Results, share
-from tests.bench.judge.rivals import Rival, fixed_thresholds, mann_whitney, usual_p95
+from tests.bench.judge.rivals import Rival, careful_limits, fixed_thresholds, mann_whitney, simulated
 from tests.bench.judge.simulate import Recording, World
 from trimtab.judge.samples import history_of
 from trimtab.judge.sequential import Policy, judge_history
@@ -21,9 +22,10 @@ from trimtab.model.verdict import Call
 _SLO = Slo((LatencyTarget(Latency.TTFT, 95, 1.0), LatencyTarget(Latency.ITL, 95, 0.060)))
 _FIRST = 20  # intervals drawn at once: what is decided sooner needs no more
 _CPU_BAR = 5.0  # ms per judged canary and interval
-# What a careful owner of the service would write down: a quarter above the p95 that the dashboard usually shows.
-_LIMITS = {latency: 1.25 * p95 for latency, p95 in usual_p95(World(), recordings=5).items()}
-_RIVALS: dict[str, Rival] = {"fixed thresholds": fixed_thresholds(_LIMITS), "Mann-Whitney": mann_whitney}
+_RIVALS: dict[str, Rival] = {
+    "fixed thresholds": fixed_thresholds(careful_limits(simulated(World(), recordings=5))),
+    "Mann-Whitney": mann_whitney,
+}
 
 
 @dataclass
@@ -89,13 +91,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if harmful:
         value = share(Call.GOOD)(harmful)
         rows.append(_row("harmful change promoted", value, "%", 1.0, value <= 1.0))
+    real, wrong = ([], []) if options.only else recorded.table()
+    rows += [_row(name, value, "%", 1.0, value <= 1.0) for name, value in wrong]
+    print("\n".join(real), flush=True)
     cost = 1000 * seconds / max(1, looks)
     rows.append(_row("operator CPU per judged canary and interval", cost, "ms", _CPU_BAR, cost <= _CPU_BAR))
     bars = ["", "| | value | bar | |", "|---|---|---|---|"]
     bars += [f"| {row['name']} | {row['value']} {row['unit']} | {row['bar']} | {_word(row['ok'])} |" for row in rows]
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "judge.json").write_text(json.dumps(rows, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    (options.out / "judge.md").write_text("\n".join((*table, *bars)) + "\n", encoding="utf-8")
+    (options.out / "judge.md").write_text("\n".join((*table, "", *real, *bars)) + "\n", encoding="utf-8")
     print("\n".join(bars))
     return 0
 

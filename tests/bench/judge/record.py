@@ -1,8 +1,9 @@
 """`python -m tests.bench.judge.record [KIND…]`: real vLLM beside real vLLM, recorded for the judge.
 
-Two stable servers and one canary with a small random model, each under traffic of its own, scraped every two seconds;
-an interval is six seconds long, so that 24 intervals take some two and a half minutes. The files go to
-tests/unit/judge/recordings, in the format of `trimtab.judge.recording`; its README says what each one holds.
+Three stable servers and one canary with a small random model, each under traffic of its own, scraped every two seconds;
+an interval is six seconds long, so that thirty intervals take three minutes. The stable servers stay for all kinds;
+each canary starts anew and serves for a while before it is recorded. The files go to tests/unit/judge/recordings, in
+the format of `trimtab.judge.recording`; its README says what each one holds.
 """
 
 from __future__ import annotations
@@ -28,7 +29,9 @@ from trimtab_engine.load.runner import Runner, Traffic
 from trimtab_engine.load.workload import Lengths, Workload
 
 FOLDER: Final = ROOT / "tests/unit/judge/recordings"
-SCRAPE_SECONDS, SECONDS = 2.0, 150.0
+SCRAPE_SECONDS, SECONDS, BEFORE_SECONDS = 2.0, 180.0, 10.0
+STABLE: Final = ("s-0", "s-1", "s-2")
+CANARY: Final = "c-0"
 _HISTOGRAMS: Final = {
     "vllm:time_to_first_token_seconds": "ttft_seconds",
     "vllm:inter_token_latency_seconds": "itl_seconds",
@@ -100,27 +103,22 @@ def _histogram(series: Iterable[Any]) -> Mapping[str, Any]:
     return found
 
 
-async def record(kind: Kind, logs: Path) -> list[dict[str, Any]]:
-    """All lines of one recording."""
-    pods = {"s-0": (), "s-1": (), "c-0": kind.canary}
-    with ExitStack() as stack:
-        servers = {
-            pod: stack.enter_context(VllmServer(*_BASE, *flags, log=logs / f"{pod}.log", size="tiny"))
-            for pod, flags in pods.items()
-        }
-        runners = [_runner(kind, server, seed) for seed, server in enumerate(servers.values())]
-        running = [asyncio.create_task(runner.run()) for runner in runners]
-        lines: list[dict[str, Any]] = []
-        began = time.monotonic()
-        for number in range(int(SECONDS / SCRAPE_SECONDS) + 1):
-            await asyncio.sleep(max(0.0, began + number * SCRAPE_SECONDS - time.monotonic()))
-            for pod, server in servers.items():
-                page = await asyncio.to_thread(server.get, "/metrics")
-                role = "canary" if pod.startswith("c") else "stable"
-                lines += samples(time.monotonic() - began, role, pod, page)
-        for runner in runners:
-            runner.set_state("stopped")
-        await asyncio.gather(*running)
+async def record(kind: Kind, servers: Mapping[str, VllmServer]) -> list[dict[str, Any]]:
+    """All lines of one recording; `servers` by the names of their pods."""
+    runners = [_runner(kind, server, seed) for seed, server in enumerate(servers.values())]
+    running = [asyncio.create_task(runner.run()) for runner in runners]
+    await asyncio.sleep(BEFORE_SECONDS)
+    lines: list[dict[str, Any]] = []
+    began = time.monotonic()
+    for number in range(int(SECONDS / SCRAPE_SECONDS) + 1):
+        await asyncio.sleep(max(0.0, began + number * SCRAPE_SECONDS - time.monotonic()))
+        for pod, server in servers.items():
+            page = await asyncio.to_thread(server.get, "/metrics")
+            role = "canary" if pod == CANARY else "stable"
+            lines += samples(time.monotonic() - began, role, pod, page)
+    for runner in runners:
+        runner.set_state("stopped")
+    await asyncio.gather(*running)
     return lines
 
 
@@ -132,7 +130,7 @@ def _runner(kind: Kind, server: VllmServer, seed: int) -> Runner:
         shared_prefix_tokens=kind.prefix_tokens,
         seed=seed,
     )
-    traffic = Traffic(rate=kind.rate, burstiness=kind.burstiness, max_seconds=2 * SECONDS)
+    traffic = Traffic(rate=kind.rate, burstiness=kind.burstiness, max_seconds=2 * (BEFORE_SECONDS + SECONDS))
     return Runner(Target(url=server.url + "/v1", model=MODEL_NAME, timeout=300), workload, traffic, Ledger())
 
 
@@ -142,12 +140,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=FOLDER)
     options = parser.parse_args(arguments)
     options.out.mkdir(parents=True, exist_ok=True)
-    for name in options.kinds or KINDS:
-        lines = asyncio.run(record(KINDS[name], ROOT / "build/judge-recordings" / name))
-        text = "".join(json.dumps(line, separators=(",", ":")) + "\n" for line in lines)
-        (options.out / f"{name}.jsonl.gz").write_bytes(gzip.compress(text.encode(), mtime=0))
-        print(f"{name}: {len(lines)} lines", flush=True)
+    logs = ROOT / "build/judge-recordings"
+    with ExitStack() as stack:
+        stable = {pod: stack.enter_context(_server(pod, (), logs)) for pod in STABLE}
+        for name in options.kinds or KINDS:
+            with _server(CANARY, KINDS[name].canary, logs / name) as canary:
+                lines = asyncio.run(record(KINDS[name], {**stable, CANARY: canary}))
+            text = "".join(json.dumps(line, separators=(",", ":")) + "\n" for line in lines)
+            (options.out / f"{name}.jsonl.gz").write_bytes(gzip.compress(text.encode(), mtime=0))
+            print(f"{name}: {len(lines)} lines", flush=True)
     return 0
+
+
+def _server(pod: str, flags: tuple[str, ...], logs: Path) -> VllmServer:
+    return VllmServer(*_BASE, *flags, log=logs / f"{pod}.log", size="tiny")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.bench.judge.__main__ import main
-from tests.bench.judge.rivals import fixed_thresholds, mann_whitney, usual_p95
+from tests.bench.judge.rivals import careful_limits, fixed_thresholds, mann_whitney, simulated
 from tests.bench.judge.simulate import BOUNDS, Change, Recording, World
 from tests.bench.judge.write import lines
 from trimtab.judge.history import ERRORS, History
@@ -74,7 +74,7 @@ def test_a_written_recording_is_read_back_as_it_was() -> None:
 
 
 def test_the_other_judges_find_what_is_gross() -> None:
-    limits = {latency: 1.25 * p95 for latency, p95 in usual_p95(QUIET, recordings=1).items()}
+    limits = careful_limits(simulated(QUIET, recordings=1))
     gross = history(QUIET, Change(ttft=4.0, itl=3.0), looks=20)
     assert fixed_thresholds(limits)(gross)[0] is Call.BAD
     assert mann_whitney(gross) == (Call.BAD, 1)
