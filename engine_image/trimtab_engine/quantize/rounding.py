@@ -22,6 +22,8 @@ def main(path: Path) -> int:
     given = {"sym": job["symmetric"], **({"group_size": job["group_size"]} if job["group_size"] else {})}
     if pieces:
         given |= {"dataset": pieces, "nsamples": len(pieces), "seqlen": len(job["pieces"][0])}
+    else:  # to the nearest value: every other way of AutoRound's fetches a text of its own
+        given |= {"disable_opt_rtn": True, "disable_model_free": True}
     compressor = AutoRound(
         job["model"],
         scheme=job["scheme"],

@@ -382,7 +382,9 @@ async def _perform(facts: Facts, actions: tuple[Action, ...], world: World) -> P
 
 async def _say_forbidden(key: Key, error: Forbidden, world: World) -> None:
     """What may not be read or written is a condition, where at least the status may be written."""
-    problem = world.memory.obstacles.met(key, forbidden(error))
+    problem = world.memory.obstacles.ended_by(key, forbidden(error))
+    if problem is None:
+        return
     with suppress(KubeError, ValidationError):
         raw = await world.kube.get(LLM_DEPLOYMENTS, key.namespace, key.name)
         if raw is not None:

@@ -2,8 +2,9 @@
 
 A permission that is refused now and then (a webhook that comes and goes, roles that are being edited) would make the
 condition come and go, and each turn is a write. So `Forbidden` is said at once, and is taken back or replaced only when
-it has not been met for some cycles: the more of them, the more often it came back. Every other obstacle is the answer
-to what the spec says, and is true or not.
+it has not been met for some cycles: the more of them, the more often it came back. A refusal that ends a cycle, as
+that of a read, is tried again within seconds: said is the second in a row. Every other obstacle is the answer to what
+the spec says, and is true or not.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ class Obstacles:
     """Per resource, in memory alone: a restart begins without any, and meets again what is still there."""
 
     _held: dict[Hashable, _Held] = field(default_factory=dict)
+    _ended: set[Hashable] = field(default_factory=set)  # in the last cycle
 
     def of(self, key: Hashable) -> Problem | None:
         """What is to be said of a resource."""
@@ -44,7 +46,18 @@ class Obstacles:
         return None if held is None else held.said
 
     def met(self, key: Hashable, problem: Problem | None) -> Problem | None:
-        """Keep what a cycle met, None for nothing. Returns what is to be said."""
+        """Keep what a cycle that came to its end met, None for nothing. Returns what is to be said."""
+        self._ended.discard(key)
+        return self._met(key, problem)
+
+    def ended_by(self, key: Hashable, problem: Problem) -> Problem | None:
+        """Keep the refusal that ended a cycle before anything could be decided. Returns what is to be said."""
+        if key in self._ended:
+            return self._met(key, problem)
+        self._ended.add(key)
+        return self.of(key)
+
+    def _met(self, key: Hashable, problem: Problem | None) -> Problem | None:
         if problem is None and key not in self._held:
             return None
         held = self._held.get(key, _Held(None))
@@ -68,3 +81,4 @@ class Obstacles:
     def forget(self, key: Hashable) -> None:
         """Drop what is known of a resource that is gone."""
         self._held.pop(key, None)
+        self._ended.discard(key)

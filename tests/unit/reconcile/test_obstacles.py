@@ -50,6 +50,19 @@ def test_after_a_long_quiet_it_is_new() -> None:
     assert [obstacles.met(KEY, problem) for problem in (REFUSED, None, None)] == [REFUSED, REFUSED, None]
 
 
+def test_a_read_that_is_refused_twice_in_a_row_is_said() -> None:
+    obstacles = Obstacles()
+    assert [obstacles.ended_by(KEY, OTHER) for _ in range(3)] == [None, OTHER, OTHER]
+    assert obstacles.met(KEY, None) == OTHER
+
+
+def test_a_read_that_is_refused_now_and_then_is_not() -> None:
+    obstacles = Obstacles()
+    for _ in range(10):
+        assert obstacles.ended_by(KEY, OTHER) is None
+        assert obstacles.met(KEY, None) is None
+
+
 def test_each_resource_has_its_own_and_a_resource_that_is_gone_has_none() -> None:
     obstacles = Obstacles()
     obstacles.met(KEY, REFUSED)
