@@ -21,7 +21,7 @@ from trimtab.model.slo import Latency
 _REQUEST_VARIANCE = {Latency.ITL: 0.03, Latency.TTFT: 0.30, Latency.E2E: 0.30}
 _INTERVAL_VARIANCE = 0.015**2
 _PRIOR_WEIGHT = 10.0  # degrees of freedom for a dispersion of 1
-_QUANTILE, _OF_NORMAL = 0.7, 1.0364  # of the sizes of residuals, and where a standard normal variable has it
+_MEDIAN_OF_NORMAL = 0.6745  # of the size of a standard normal variable
 _TORN = 6.0  # times the usual variance between stable pods: by chance in 0.04 % of intervals with four of them
 _QUIET, _QUIET_OF_FOUR = 0.35, 0.55  # a lower quantile of mean squares with three degrees of freedom
 _FEWEST_TO_COMPARE = 5  # intervals, before one can be called unusual
@@ -200,8 +200,8 @@ def _medians(values: Floats) -> Floats:
 def _dispersion(residuals: Floats, noise: Floats, difference: Floats, weight: Floats) -> float:
     """How much more intervals vary than their requests explain, with what neighbours share.
 
-    From the stable pods' residuals and the canary's first differences, by an upper quantile of their size, so that a
-    node event on some of them is not taken for noise; towards 1 by a prior.
+    From the stable pods' residuals and the canary's first differences, by the median of their size, so that a node
+    event, which takes nearly half of ten intervals, is not taken for noise; towards 1 by a prior.
     """
     pods = residuals.shape[1]
     if pods < 2:
@@ -216,9 +216,8 @@ def _dispersion(residuals: Floats, noise: Floats, difference: Floats, weight: Fl
         sizes = np.concatenate((sizes, steps))
     if not sizes.size:
         return 1.0
-    ordered = np.sort(sizes)
-    usual = float(ordered[min(int(_QUANTILE * ordered.size), ordered.size - 1)]) / _OF_NORMAL
-    variance = (usual**2 * ordered.size + _PRIOR_WEIGHT) / (ordered.size + _PRIOR_WEIGHT)
+    usual = float(np.sort(sizes)[sizes.size // 2]) / _MEDIAN_OF_NORMAL
+    variance = (usual**2 * sizes.size + _PRIOR_WEIGHT) / (sizes.size + _PRIOR_WEIGHT)
     scaled = np.nan_to_num(z) / max(usual, 1e-9)
     scaled[np.abs(scaled) > _OUTLYING] = 0.0
     neighbours, base = float((scaled[1:] * scaled[:-1]).sum()), float((scaled**2).sum()) + _PRIOR_WEIGHT

@@ -17,7 +17,7 @@ from trimtab.model.verdict import Verdict
 
 BAD_FROM = 6  # intervals from the first usable one on: without a node's bad minute one is left
 # The error of calling two pods alike Bad over all looks: by what the other latency leaves unexplained, and by itself.
-_ALPHAS = {Latency.ITL: (0.001, 0.0002), Latency.TTFT: (0.0005, 0.0002), Latency.E2E: (0.0002, 0.0001)}
+_ALPHAS = {Latency.ITL: (0.0015, 0.0002), Latency.TTFT: (0.0005, 0.0002), Latency.E2E: (0.0002, 0.0001)}
 # What is left without the worst run need not prove it all again: only that the run was not the whole of it.
 _FILTERED_ALPHA, _FILTERED_MARGIN = 0.02, 0.8
 _NOISE_ALPHA = 0.05  # of a Good canary being worse than it seems
