@@ -91,7 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if harmful:
         value = share(Call.GOOD)(harmful)
         rows.append(_row("harmful change promoted", value, "%", 1.0, value <= 1.0))
-    real, wrong = ([], []) if options.only else recorded.table()
+    real, wrong = recorded.table() if recorded.there() and not options.only else ([], [])
     rows += [_row(name, value, "%", 1.0, value <= 1.0) for name, value in wrong]
     print("\n".join(real), flush=True)
     cost = 1000 * seconds / max(1, looks)

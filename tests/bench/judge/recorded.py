@@ -34,6 +34,11 @@ class Case:
     history: History
 
 
+def there() -> bool:
+    """Whether every kind has been recorded: `python -m tests.bench.judge.record` does it, in half an hour."""
+    return all((FOLDER / f"{name}.jsonl.gz").is_file() for name in KINDS)
+
+
 def cases() -> Iterator[Case]:
     """Every case of the recordings that were kept."""
     for name, kind in KINDS.items():
