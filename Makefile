@@ -7,7 +7,7 @@ export CLUSTER
 BENCH := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 .venv-bench/bin/python -m tests.bench
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-kills test test-unit test-cluster test-e2e test-e2e-beside test-e2e-alone test-e2e-long test-vllm test-vllm-programs test-vllm-cluster test-vllm-long test-soak test-faults test-teardown test-all explore bench-planner bench-real bench-judge bench-emulator bench-engine soak lint type fmt crds docs golden cluster-up cluster-down clean
+.PHONY: help setup demo demo-kills test test-unit test-cluster test-e2e test-e2e-beside test-e2e-alone test-e2e-long test-vllm test-vllm-programs test-vllm-cluster test-vllm-long test-soak test-faults test-teardown test-all explore bench-planner bench-real bench-judge bench-emulator bench-rollouts bench-engine soak lint type fmt crds docs golden cluster-up cluster-down clean
 
 help: ## Show this list.
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
@@ -102,6 +102,10 @@ bench-judge: ## Error rates of the judge on simulated recordings (build/bench/ju
 
 bench-emulator: setup ## What batching brings on the emulator and on the real vLLM it stands for, some five minutes.
 	nice -n 19 $(PYTHON) -m tests.bench.emulator
+
+bench-rollouts: setup ## Twenty rollouts under load on the cluster with emulated engines: lost requests, harm (build/bench/rollouts.json), half an hour.
+	$(PYTHON) -m tests.cluster up --images operator,testkit
+	$(PYTHON) -m tests.bench.rollouts
 
 bench-engine: setup ## Our server beside plain vLLM and others on this machine (build/bench/engine.json), half an hour.
 	nice -n 19 $(PYTHON) -m tests.bench.serving

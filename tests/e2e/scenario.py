@@ -98,9 +98,13 @@ class Scenario:
         )
 
     def start_load(self, image: str, load: Load) -> None:
-        """The load generator, against the Service's own address: nothing here needs cluster DNS."""
+        """The load generator, against the Service."""
+        self.load.deploy(image, self.url(), MODEL, load)
+
+    def url(self) -> str:
+        """The Service's own address: nothing here needs cluster DNS."""
         address = self.access.get(f"/api/v1/namespaces/{self.namespace}/services/{self.service.name}")["spec"]
-        self.load.deploy(image, f"http://{address['clusterIP']}:{address['ports'][0]['port']}/v1", MODEL, load)
+        return f"http://{address['clusterIP']}:{address['ports'][0]['port']}/v1"
 
     def attempt_ended(self, before: View, outcome: str, seconds: float) -> Attempt:
         """The next trial that ends after `before`. Raises DidNotHappenError when it ends otherwise than `outcome`."""

@@ -1,7 +1,7 @@
 """`python -m tests.bench.judge.record [KIND…]`: real vLLM beside real vLLM, recorded for the judge.
 
 Three stable servers and one canary with a small random model, each under traffic of its own, scraped every two seconds;
-an interval is six seconds long, so that thirty intervals take three minutes. The stable servers stay for all kinds;
+an interval is six seconds long, so that 25 intervals take 150 seconds. The stable servers stay for all kinds;
 each canary starts anew and serves for a while before it is recorded. The files go to tests/unit/judge/recordings, in
 the format of `trimtab.judge.recording`; its README says what each one holds.
 """
@@ -29,7 +29,7 @@ from trimtab_engine.load.runner import Runner, Traffic
 from trimtab_engine.load.workload import Lengths, Workload
 
 FOLDER: Final = ROOT / "tests/unit/judge/recordings"
-SCRAPE_SECONDS, SECONDS, BEFORE_SECONDS = 2.0, 180.0, 10.0
+SCRAPE_SECONDS, SECONDS, BEFORE_SECONDS = 2.0, 150.0, 10.0
 STABLE: Final = ("s-0", "s-1", "s-2")
 CANARY: Final = "c-0"
 _HISTOGRAMS: Final = {
