@@ -97,7 +97,7 @@ def rows(found: Sequence[Played]) -> Sequence[Row]:
         told("the same: fewest ready pods of two", min(played.least_ready for played in found), unit="pods"),
         at_most(
             "gross harm: from the first bad sample to no traffic, longest", max(exposed), 30, unit="s",
-            detail=f"median {statistics.median(exposed):.1f} s; tokens six times slower, 2.4 times the objective",
+            detail=f"median {statistics.median(exposed):.1f} s; tokens six times slower, twice the objective",
         ),
     )  # fmt: skip
 

@@ -14,8 +14,8 @@ from tests.e2e.manifests import MODEL, Service, emulated_service
 from tests.e2e.scenario import Scenario, Trial
 
 STREAM_SECONDS = 30.0
-# What streams: a token about every 60 ms, so that a stream of `TOKENS` takes half a minute and costs little work.
-SPEED, TOKENS = 0.25, 450
+# What streams: a token about every 50 ms, so that a stream of `TOKENS` takes half a minute and costs little work.
+SPEED, TOKENS = 0.25, 600
 STREAMS = Load(clients=6, prompt_tokens="32", output_tokens=str(TOKENS))
 # What the judge counts: short requests, several in each second.
 SHORT = Load(clients=6, prompt_tokens="32", output_tokens="16")
