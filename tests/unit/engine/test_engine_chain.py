@@ -19,6 +19,8 @@ from trimtab_engine.config.load import load
 from trimtab_engine.engines.chain import Chain, Ending, Passed, Why, after, chain_from_json, missing
 from trimtab_engine.engines.registry import ENGINES
 from trimtab_engine.server.chain import NO_ENGINE, Runner
+from trimtab_engine.server.gpu_watch import GpuWatch
+from trimtab_engine.server.placing import Placer
 
 ENGINE_IMAGE = Path(serve.__file__).parents[1]
 
@@ -197,7 +199,8 @@ def test_without_any_library_there_is_no_engine(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(signal, "signal", lambda *_: None)  # pytest keeps its own handlers
-    runner = Runner(load(None, {}, {"model": "m"}), tmp_path, {})
+    config = load(None, {}, {"model": "m"})
+    runner = Runner(config, tmp_path, {}, Placer(config, tmp_path, GpuWatch(config.gpus, {})))
     assert runner.run(lambda _: False) == NO_ENGINE
     assert "vllm needs vllm, which is not installed." in caplog.text
     assert "pytorch needs torch and transformers and uvicorn, which are not installed." in caplog.text
