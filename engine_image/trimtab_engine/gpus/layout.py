@@ -15,8 +15,16 @@ FLAGS: Mapping[str, tuple[str, str]] = {
     "pipeline": ("--pipeline-parallel-size", "-pp"),
     "data": ("--data-parallel-size", "-dp"),
 }
-# With these the engine has parts on other machines, or takes its place among them from outside: nothing to move here.
-ELSEWHERE = ("--nnodes", "--node-rank", "--data-parallel-rank", "--data-parallel-address", "--data-parallel-start-rank")
+# With these the engine has parts on other machines, takes its place among them from outside, or is spread in a way that
+# is not counted here: nothing to move.
+ELSEWHERE = frozenset(
+    {
+        *("--nnodes", "-n", "--node-rank", "-r", "--data-parallel-rank", "-dpn", "--data-parallel-start-rank", "-dpr"),
+        *("--data-parallel-size-local", "-dpl", "--data-parallel-address", "-dpa"),
+        *("--data-parallel-hybrid-lb", "-dph", "--data-parallel-external-lb", "-dpe"),
+        *("--data-parallel-multi-port-external-lb", "-dpm", "--prefill-context-parallel-size", "-pcp"),
+    }
+)
 _SHORTEST = len("--tensor")
 
 

@@ -99,7 +99,7 @@ class Runner:
             self._process.terminate()
         decision, reason = self._attend(self._process, others=others)
         code = self._process.wait()
-        _end_group(self._process.pid)
+        end_group(self._process.pid)
         served = (self._folder / SERVING).exists()
         ending = Ending(code=code, served=served, asked=self._asked, reason=reason or said_why(self._folder))
         if decision is None and not reason and not self._asked and after("", ending) is not None:
@@ -125,7 +125,7 @@ class Runner:
 
     def _end(self, process: subprocess.Popen[bytes], decision: Decision) -> Decision:
         """Kills the engine, whose requests fail as when it dies by itself."""
-        _end_group(process.pid)
+        _kill_group(process.pid)
         try:
             process.wait(_STUCK_SECONDS)
         except subprocess.TimeoutExpired:
@@ -149,7 +149,25 @@ def _end_with_parent() -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def _end_group(group: int) -> None:
-    """What an engine that was killed left of its processes would keep the memory and the port from the next one."""
+def end_group(group: int) -> None:
+    """What an engine that was killed left of its processes would keep the memory and the port from the next one: a
+    driver may take seconds until it has tidied up behind each of them."""
+    until = time.monotonic() + _STUCK_SECONDS
+    while _lives(group) and time.monotonic() < until:
+        _kill_group(group)
+        time.sleep(0.05)
+
+
+def _kill_group(group: int) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(group, signal.SIGKILL)
+
+
+def _lives(group: int) -> bool:
+    """Whether a process of the group is there that has not ended (proc_pid_stat(5)); nobody may wait for one that has."""
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            state, _, its_group = path.read_text().rpartition(")")[2].split()[:3]
+            if int(its_group) == group and state not in "ZX":
+                return True
+    return False

@@ -18,7 +18,7 @@ from trimtab_engine import serve
 from trimtab_engine.config.load import load
 from trimtab_engine.engines.chain import Chain, Ending, Passed, Why, after, chain_from_json, missing
 from trimtab_engine.engines.registry import ENGINES
-from trimtab_engine.server.chain import NO_ENGINE, Runner
+from trimtab_engine.server.chain import NO_ENGINE, Runner, end_group
 from trimtab_engine.server.gpu_watch import GpuWatch
 from trimtab_engine.server.placing import Placer
 
@@ -204,3 +204,16 @@ def test_without_any_library_there_is_no_engine(
     assert runner.run(lambda _: False) == NO_ENGINE
     assert "vllm needs vllm, which is not installed." in caplog.text
     assert "pytorch needs torch and transformers and uvicorn, which are not installed." in caplog.text
+
+
+def test_nothing_of_an_engine_that_was_killed_is_left_when_the_next_one_starts() -> None:
+    """A worker that is busy in the kernel ends later than the engine."""
+    command = ["sh", "-c", "sleep 600 & echo $!; sleep 600"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as engine:
+        assert engine.stdout is not None
+        worker = Path(f"/proc/{int(engine.stdout.readline())}/stat")
+        engine.kill()
+        engine.wait()
+        assert worker.read_text().rpartition(")")[2].split()[0] != "Z"
+        end_group(engine.pid)
+        assert not worker.exists() or worker.read_text().rpartition(")")[2].split()[0] == "Z"
