@@ -28,8 +28,8 @@ CONTAINED_XID = 94
 APPLICATION_XIDS = frozenset({13, 31, 43, 45, 68, 109})
 # Information alone: a page or row was replaced, which `repair_pending` tells.
 QUIET_XIDS = frozenset({63, 92})
-# The driver lowers clocks in these cases although there is work; a cap of the power is no fault.
-FAULTY_THROTTLE = frozenset({"hw_slowdown", "hw_thermal_slowdown", "sw_thermal_slowdown", "hw_power_brake"})
+# Heat and the power supply; a cap of the power is no fault, and `hw_slowdown` alone comes with changes of clocks, too.
+FAULTY_THROTTLE = frozenset({"hw_thermal_slowdown", "sw_thermal_slowdown", "hw_power_brake"})
 # What the driver may recommend for a GPU that cannot be used as it is.
 RESETS = frozenset({"gpu_reset", "node_reboot", "bus_reset", "system_reboot"})
 

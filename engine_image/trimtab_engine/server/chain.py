@@ -24,6 +24,8 @@ from trimtab_engine.shared.folder import CHAIN, REASON, SERVING, START, WANTED, 
 log = logging.getLogger("trimtab_engine.chain")
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
+# Found before there are threads: a child of a process with threads had better load nothing.
+_PRCTL = ctypes.CDLL(None).prctl
 NO_ENGINE = 3  # the exit status where no engine's libraries are there
 NO_GPU = 4  # the exit status where a GPU has failed and nothing can go on without it
 _LOOK_SECONDS = 0.2
@@ -146,7 +148,7 @@ def _acting(decision: Decision | None) -> Decision | None:
 
 def _end_with_parent() -> None:
     """In the child: the kernel kills it when we are killed, so that no engine is left without its server."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    _PRCTL(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def end_group(group: int) -> None:
@@ -164,7 +166,8 @@ def _kill_group(group: int) -> None:
 
 
 def _lives(group: int) -> bool:
-    """Whether a process of the group is there that has not ended (proc_pid_stat(5)); nobody may wait for one that has."""
+    """Whether a process of the group is there that has not ended (proc_pid_stat(5)). One that has, and that nobody
+    has waited for, holds nothing."""
     for path in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError, ValueError, IndexError):
             state, _, its_group = path.read_text().rpartition(")")[2].split()[:3]

@@ -120,6 +120,11 @@ class GpuView:
             "in_use": sum(gpu.in_use for gpu in state.gpus),
         }
 
+    def brief(self) -> list[dict[str, Any]]:
+        """What GET /v1/optimization/metrics tells: how much each GPU has to do."""
+        names = ("index", "uuid", "memory_used_bytes", "memory_total_bytes", "utilization", "power_watts")
+        return [{name: getattr(gpu.reading, name) for name in names} for gpu in self._state.gpus if gpu.in_use]
+
     def shown(self) -> dict[str, Any]:
         """What GET /v1/optimization/status tells: each GPU, the layout, and what was done."""
         state = self._state

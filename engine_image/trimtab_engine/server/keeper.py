@@ -153,6 +153,7 @@ class Keeper:
                 "waiting": self._waiting(state),
                 "window": self.window().as_json(),
                 "resources": resources(),
+                "gpus": self.gpus.brief(),
             }
         except Exception:
             log.exception("What is measured cannot be told")

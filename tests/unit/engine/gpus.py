@@ -22,6 +22,22 @@ SHAPES = st.builds(
     st.integers(1, 80),
     st.none() | st.integers(1, 400 * GIBIBYTE),
 )
+THROTTLED = [(), ("sw_power_cap",), ("hw_thermal_slowdown", "sw_power_cap"), tuple(sorted(THROTTLE.values()))]
+XIDS: list[tuple[int, ...]] = [
+    (),
+    (),
+    (),
+    (13,),
+    (31, 43),
+    (48,),
+    (48, 94),
+    (48, 95),
+    (63,),
+    (74,),
+    (79,),
+    (94,),
+    (500,),
+]
 COUNTS = st.none() | st.integers(0, 1 << 20)
 
 
@@ -36,21 +52,16 @@ def readings(draw: st.DrawFn, index: int | None = None) -> Reading:
     return Reading(
         index=at,
         uuid=uuid(at),
-        name=draw(st.sampled_from(["", "H100"])),
         memory_used_bytes=draw(COUNTS),
-        memory_total_bytes=draw(COUNTS),
-        utilization=draw(st.none() | st.floats(0, 1)),
-        temperature_celsius=draw(st.none() | st.floats(0, 120)),
-        slowdown_celsius=draw(st.none() | st.floats(80, 100)),
-        power_watts=draw(st.none() | st.floats(0, 1200)),
-        throttle=tuple(draw(st.lists(st.sampled_from(sorted(THROTTLE.values())), unique=True, max_size=3))),
-        ecc_uncorrected=draw(st.none() | st.integers(0, 3)),
-        retired_pages=draw(COUNTS),
-        remapped_rows=draw(COUNTS),
-        repair_pending=draw(st.none() | st.booleans()),
+        utilization=draw(st.sampled_from([None, 0.0, 0.37, 1.0])),
+        temperature_celsius=draw(st.sampled_from([None, 40, 89.5, 90, 120])),
+        slowdown_celsius=draw(st.sampled_from([None, 90])),
+        throttle=draw(st.sampled_from(THROTTLED)),
+        ecc_uncorrected=draw(st.sampled_from([None, 0, 1, 3])),
+        repair_pending=draw(st.sampled_from([None, False, True])),
         repair_failed=draw(st.sampled_from([None, False, False, True])),
         advice=draw(st.sampled_from(["", "", "", "gpu_reset", "drain_p2p", "node_reboot"])),
-        xids=tuple(draw(st.lists(st.sampled_from([13, 31, 43, 48, 63, 74, 79, 94, 95, 500]), max_size=2))),
+        xids=draw(st.sampled_from(XIDS)),
         lost=draw(st.sampled_from(["", "", "", "", "GPU is lost"])),
         trouble=draw(st.sampled_from(["", "", "Unknown Error"])),
     )

@@ -215,6 +215,8 @@ async def test_health_and_status_tell_of_gpus_and_alerts_are_raised_for_them(tmp
     told = (await house.status())["gpus"]
     assert [gpu["verdict"] for gpu in told["gpus"]] == ["degraded", "failed"]
     assert told["recoveries"] == [DONE.as_json()]
+    measured = (await ask(house.gate, "GET", "/v1/optimization/metrics")).document["gpus"]
+    assert [(gpu["index"], gpu["memory_used_bytes"], gpu["utilization"]) for gpu in measured] == [(0, 5, None)]
     reading = house.gate.keeper._reading(house.gate.state(), 5)
     assert [(finding.name, finding.severity) for finding in unwell_gpus(reading)] == [
         ("GpuFailed", Severity.CRITICAL),
