@@ -87,6 +87,8 @@ class Reader:
             nvml.NVML_ERROR_INVALID_ARGUMENT,
             nvml.NVML_ERROR_ARGUMENT_VERSION_MISMATCH,
             nvml.NVML_ERROR_DEPRECATED,
+            nvml.NVML_ERROR_VGPU_ECC_NOT_SUPPORTED,
+            nvml.NVML_ERROR_NOT_READY,
         }
         self._gone = {nvml.NVML_ERROR_GPU_IS_LOST, nvml.NVML_ERROR_RESET_REQUIRED}
         self._devices = [self._find(index) for index in range(count)]

@@ -77,21 +77,23 @@ def snapshot_from_json(document: Mapping[str, Any]) -> Snapshot:
 
 
 def visible(snapshot: Snapshot, named: str | None) -> tuple[Reading, ...] | None:
-    """The GPUs that CUDA_VISIBLE_DEVICES names, in its order; all where it is not set. None where it names something
-    else than GPUs of the snapshot, as with MIG.
+    """The GPUs that CUDA_VISIBLE_DEVICES names, in its order; all where it is not set, and none where it is empty. None
+    where it names something else than GPUs of the snapshot, as with MIG, or one of them twice.
 
     Numbers are taken for NVML's, which CUDA's are with CUDA_DEVICE_ORDER=PCI_BUS_ID or when all GPUs are alike. UUIDs
     may be cut short (CUDA C++ Programming Guide, section on environment variables).
     """
-    if named is None or not named.strip():
+    if named is None:
         return snapshot.gpus
+    if not named.strip():
+        return ()
     found = []
     for word in (part.strip() for part in named.split(",")):
         of_word = [gpu for gpu in snapshot.gpus if _is_named(gpu, word)]
         if len(of_word) != 1:
             return None
         found += of_word
-    return tuple(found)
+    return tuple(found) if len({gpu.uuid for gpu in found}) == len(found) else None
 
 
 def _is_named(gpu: Reading, word: str) -> bool:

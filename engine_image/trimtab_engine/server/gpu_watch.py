@@ -74,7 +74,7 @@ class GpuWatch:
 
     @property
     def absent(self) -> str:
-        return self._absent
+        return self._absent if self._looks else "NVML has not answered yet"
 
     @property
     def watched(self) -> bool:

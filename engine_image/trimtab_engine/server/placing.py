@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from trimtab_engine.config.model import Config
 from trimtab_engine.config.parallel import HEADS, WITHOUT_GPUS, asked_layout, is_movable, placed
 from trimtab_engine.gpus.health import Gpu
-from trimtab_engine.gpus.layout import Layout
 from trimtab_engine.gpus.recovery import Action, Decision, Placement, Situation, decide, place
 from trimtab_engine.gpus.shape import Heads, Shape, shape_from
 from trimtab_engine.server.gpu_watch import GpuWatch
@@ -50,9 +50,8 @@ class Placer:
         asked, gpus = asked_layout(self._config, engine), self._watch.gpus()
         failed = [gpu for gpu in gpus if not gpu.usable]
         self._restricted = bool(failed) and self._config.gpus.recover and is_movable(self._config, engine)
-        uses = engine not in WITHOUT_GPUS
-        self._now = Placement(gpus=_first(gpus, asked) if uses else (), layout=asked)
-        if self._restricted and uses:
+        self._now = Placement(layout=asked)
+        if self._restricted and engine not in WITHOUT_GPUS:
             found = place(asked, gpus, shape=self._shape, heads=self._heads)
             if found is None:
                 return f"{engine} cannot compute on the GPUs that are left: {_told(failed)}"
@@ -81,6 +80,7 @@ class Placer:
         elif self._watch.looks == self._seen:
             return None
         self._seen = self._watch.looks
+        self._settle_first()
         self._show()
         return decide(self._situation(others=others, ended=ended))
 
@@ -118,7 +118,14 @@ class Placer:
             most_restarts=gpus.most_restarts,
         )
 
+    def _settle_first(self) -> None:
+        """Where an engine computes that was not told: on the first ones. They may be known only after its start."""
+        if not self._now.gpus and self._engine not in WITHOUT_GPUS:
+            gpus = self._watch.gpus()[: self._now.layout.gpus]
+            self._now = replace(self._now, gpus=tuple(gpu.reading.uuid for gpu in gpus))
+
     def _settle(self) -> None:
+        self._settle_first()
         self._contained = self._count_contained()
         self._show()
 
@@ -156,11 +163,6 @@ def shape_of(config: Config) -> Shape | None:
         return None
     requantized = any(word.partition("=")[0] in _REQUANTIZED for word in config.engines.vllm.arguments)
     return shape_from(document, None if requantized else size) if isinstance(document, dict) else None
-
-
-def _first(gpus: Sequence[Gpu], layout: Layout) -> tuple[str, ...]:
-    """Where an engine computes that is not told: on the first ones."""
-    return tuple(gpu.reading.uuid for gpu in gpus[: layout.gpus])
 
 
 def _told(failed: Sequence[Gpu]) -> str:

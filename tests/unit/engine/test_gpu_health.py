@@ -127,7 +127,9 @@ def test_a_gpu_that_is_not_listed_any_more_is_lost_and_nvml_that_is_silent_loses
 def test_the_gpus_that_cuda_may_see() -> None:
     gpus = tuple(Reading(index=index, uuid=f"GPU-{index}abc") for index in range(3))
     look = Snapshot(gpus=gpus)
-    assert visible(look, None) == visible(look, " ") == gpus
+    assert visible(look, None) == gpus
+    assert visible(look, " ") == ()
+    assert visible(look, "1,GPU-1") is None
     assert visible(look, "2,0") == (gpus[2], gpus[0])
     assert visible(look, "GPU-1") == (gpus[1],)
     assert visible(look, "MIG-1") is None

@@ -132,6 +132,31 @@ def test_a_driver_that_does_not_answer_holds_up_nobody_and_is_asked_again(
         watch.close()
 
 
+def test_gpus_that_answer_only_after_the_start_are_watched_from_then_on(
+    machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gpu_watch, "_AGAIN_SECONDS", 0.05)
+    machine.hangs = True
+    machine.write()
+    watch = GpuWatch(GpusConfig(interval_seconds=0.1, timeout_seconds=3), environment(machine))
+    placer = Placer(load(None, {}, {"model": "m", "gpus.tensor_parallel": 2}), tmp_path, watch)
+    assert watch.absent == "NVML has not answered yet"
+    watch.start()
+    try:
+        assert placer.begin("vllm") == ""
+        assert watch.gpus() == ()
+        machine.hangs = False
+        machine.write()
+        until(lambda: watch.gpus())
+        machine.report(1, 95)
+        until(lambda: not watch.gpus()[1].usable)
+        decision = placer.look(others=False)
+        assert decision is not None and decision.placement is not None
+        assert (decision.action, decision.placement.gpus) == (Action.FEWER, (uuid(0),))
+    finally:
+        watch.close()
+
+
 def test_a_reader_that_ends_is_started_again_and_says_nothing_of_the_gpus(
     machine: Machine, watch: GpuWatch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
