@@ -18,16 +18,17 @@ from enum import StrEnum
 from trimtab_engine.gpus.reading import Reading, Snapshot
 
 # Xids after which the GPU needs a reset: stopped, halted microcontroller, failed repair of memory, off the bus,
-# uncontained memory error, its system processor not answering (119, 120), unrecovered memory error.
-FATAL_XIDS = frozenset({46, 62, 64, 79, 95, 119, 120, 140})
+# uncontained memory error, fault of the security engine, its system processor not answering (119, 120), unrecovered
+# memory error. The catalogue's immediate action for them is RESET_GPU, or a restart of the machine for 79.
+FATAL_XIDS = frozenset({46, 62, 64, 79, 95, 110, 119, 120, 140})
 # An uncorrectable memory error; where it could be contained, 94 follows: what computed on it ends, and may begin again
 # on the same GPU, which replaces the row at its next reset.
 UNCORRECTABLE_XID = 48
 CONTAINED_XID = 94
-# Errors of an application, by the device plugin's list.
-APPLICATION_XIDS = frozenset({13, 31, 43, 45, 68, 109})
-# Information alone: a page or row was replaced, which `repair_pending` tells.
-QUIET_XIDS = frozenset({63, 92})
+# Errors of an application, by the device plugin's list; 109 stands there, too, and asks for a reset in the catalogue.
+APPLICATION_XIDS = frozenset({13, 31, 43, 45, 68})
+# Information alone: a page or row was replaced (see `repair_pending`), corrected errors, a new advice (see `advice`).
+QUIET_XIDS = frozenset({63, 92, 154})
 # Heat and the power supply; a cap of the power is no fault, and `hw_slowdown` alone comes with changes of clocks, too.
 FAULTY_THROTTLE = frozenset({"hw_thermal_slowdown", "sw_thermal_slowdown", "hw_power_brake"})
 # What the driver may recommend for a GPU that cannot be used as it is.
