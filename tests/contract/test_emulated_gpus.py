@@ -122,10 +122,10 @@ def test_gpus_that_fail_one_after_the_other_leave_the_server_smaller_and_at_last
         health = server.document("/health")
         assert (health["status"], health["engine"]) == ("degraded", "vllm")
         assert health["reasons"]["fewer_gpus"] == (
-            f"The engine computes on tensor 2 instead of tensor 4. GPU 2 ({uuid(2)}) failed: it does not answer: GPU "
-            "is lost. The engine starts again on 2 of 4 GPUs (tensor 2; before: tensor 4)."
+            f"The engine computes on tensor 2 instead of tensor 4. GPU 2 ({uuid(2)}) has failed: it does not answer: "
+            "GPU is lost. The engine starts again on 2 of 4 GPUs (tensor 2; before: tensor 4)."
         )
-        assert health["reasons"]["gpu_unwell"] == f"GPU 2 ({uuid(2)}) is failed: it does not answer: GPU is lost."
+        assert health["reasons"]["gpu_unwell"] == f"GPU 2 ({uuid(2)}) has failed: it does not answer: GPU is lost."
         assert "fallback_engine" not in health["reasons"]
         lost = f'{{gpu="2",uuid="{uuid(2)}"}}'
         assert server.gauge(f"trimtab_engine_gpu_lost{lost}") == server.gauge("trimtab_engine_gpu_lost") == 1
@@ -145,7 +145,7 @@ def test_gpus_that_fail_one_after_the_other_leave_the_server_smaller_and_at_last
         machine.change(3, advice=1)
         assert process.wait(30) == 4
     log = server.log.read_text()
-    assert f"GPU 3 ({uuid(3)}) failed: the driver recommends: gpu_reset. No GPU is left." in log
+    assert f"GPU 3 ({uuid(3)}) has failed: the driver recommends: gpu_reset. No GPU is left." in log
 
 
 def test_an_engine_that_its_gpu_ended_is_not_followed_by_another_engine(tmp_path: Path) -> None:

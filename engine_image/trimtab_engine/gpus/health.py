@@ -66,6 +66,11 @@ class Assessment:
     reason: Reason = Reason.NONE
     message: str = ""
 
+    def sentence(self, gpu: Reading) -> str:
+        """What is wrong with this GPU."""
+        how = "has failed" if self.verdict is Verdict.FAILED else "is degraded"
+        return f"{gpu.label()} {how}: {self.message}."
+
 
 @dataclass(frozen=True, kw_only=True)
 class Gpu:
@@ -86,8 +91,9 @@ class Gpu:
         """How often an error of its memory was contained."""
         return self.xids.count(CONTAINED_XID)
 
-    def label(self) -> str:
-        return f"GPU {self.reading.index} ({self.reading.uuid})"
+    def sentence(self) -> str:
+        """What is wrong with it."""
+        return self.assessment.sentence(self.reading)
 
 
 Gpus = Mapping[str, Gpu]

@@ -46,6 +46,9 @@ class Reading:
     lost: str = ""
     trouble: str = ""
 
+    def label(self) -> str:
+        return f"GPU {self.index} ({self.uuid})"
+
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
 

@@ -103,7 +103,7 @@ def decide(situation: Situation) -> Decision:
     used = [gpu for gpu in failed if gpu.reading.uuid in situation.now.gpus]
     if not used:
         return _without_a_failure(situation, failed)
-    told = " ".join(f"{gpu.label()} failed: {gpu.assessment.message}." for gpu in used)
+    told = " ".join(gpu.sentence() for gpu in used)
     if not situation.recover:
         return Decision(action=Action.GO_ON, cause=Cause.SWITCHED_OFF, message=f"{told} gpus.recover is false.")
     if all(not gpu.usable for gpu in situation.gpus):
@@ -130,7 +130,7 @@ def _without_a_failure(situation: Situation, failed: Sequence[Gpu]) -> Decision:
         message = "An uncorrectable memory error was contained, and the engine ended. It starts again on the same GPUs."
         return Decision(action=Action.RESTART, cause=Cause.CONTAINED, message=message, placement=situation.now)
     if failed:
-        told = " ".join(f"{gpu.label()} failed: {gpu.assessment.message}." for gpu in failed)
+        told = " ".join(gpu.sentence() for gpu in failed)
         return Decision(action=Action.GO_ON, cause=Cause.NOT_IN_USE, message=f"{told} The engine does not use it.")
     return Decision(action=Action.GO_ON, cause=Cause.NOTHING_FAILED)
 

@@ -96,7 +96,9 @@ class GpuView:
 
     def sentences(self, *verdicts: Verdict) -> str:
         """A sentence for each GPU that fares so."""
-        return " ".join(_sentence(gpu) for gpu in self._state.gpus if gpu.assessment.verdict in verdicts)
+        return " ".join(
+            gpu.assessment.sentence(gpu.reading) for gpu in self._state.gpus if gpu.assessment.verdict in verdicts
+        )
 
     @property
     def fewer(self) -> str:
@@ -140,8 +142,3 @@ class GpuView:
 
 def _number(value: float | bool | None) -> float:
     return math.nan if value is None else float(value)
-
-
-def _sentence(gpu: Shown) -> str:
-    found = gpu.assessment
-    return f"GPU {gpu.reading.index} ({gpu.reading.uuid}) is {found.verdict.value}: {found.message}."

@@ -125,11 +125,10 @@ class GpuWatch:
             log.info("%d GPUs are watched.", len(snapshot.gpus))
 
     def _say(self, gpu: Gpu) -> None:
-        found = gpu.assessment
-        if found.message:
-            log.warning("%s is %s: %s.", gpu.label(), found.verdict.value, found.message)
+        if gpu.assessment.message:
+            log.warning("%s", gpu.sentence())
         elif self._looks > 1:
-            log.info("%s is well.", gpu.label())
+            log.info("%s is well.", gpu.reading.label())
 
     # In the thread.
 

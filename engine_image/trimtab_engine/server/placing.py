@@ -166,4 +166,4 @@ def shape_of(config: Config) -> Shape | None:
 
 
 def _told(failed: Sequence[Gpu]) -> str:
-    return " ".join(f"{gpu.label()} failed: {gpu.assessment.message}." for gpu in failed)
+    return " ".join(gpu.sentence() for gpu in failed)

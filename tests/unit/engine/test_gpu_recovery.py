@@ -91,7 +91,7 @@ def test_an_engine_is_touched_only_when_a_gpu_that_it_uses_failed_and_there_is_a
         assert decision.action is (Action.RESTART if again else Action.GO_ON)
         assert decision.placement == (case.now if again else None)
         return
-    assert all(one.label() in decision.message for one in failed)
+    assert all(one.sentence() in decision.message for one in failed)
     if not case.recover:
         assert decision.action is Action.GO_ON
     elif not any(one.usable for one in case.gpus):

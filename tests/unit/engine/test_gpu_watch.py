@@ -97,7 +97,7 @@ def test_what_happens_to_a_gpu_is_seen_and_logged_once(
     assert told == [
         f"GPU 0 ({uuid(0)}) is degraded: it cannot be read: Unknown Error.",
         f"GPU 0 ({uuid(0)}) is well.",
-        f"GPU 1 ({uuid(1)}) is failed: the driver reported Xid 79, after which it needs a reset.",
+        f"GPU 1 ({uuid(1)}) has failed: the driver reported Xid 79, after which it needs a reset.",
     ]
 
 
@@ -234,7 +234,7 @@ async def test_health_and_status_tell_of_gpus_and_alerts_are_raised_for_them(tmp
     assert health["gpus"] == {"watched": True, "why": None, "ok": 0, "degraded": 1, "failed": 1, "in_use": 1}
     assert health["reasons"] == {
         "gpu_unwell": f"GPU 0 ({uuid(0)}) is degraded: its clocks are lowered. "
-        f"GPU 1 ({uuid(1)}) is failed: it does not answer: GPU is lost.",
+        f"GPU 1 ({uuid(1)}) has failed: it does not answer: GPU is lost.",
         "fewer_gpus": "The engine computes on one GPU instead of tensor 2. The engine starts again.",
     }
     told = (await house.status())["gpus"]
