@@ -109,7 +109,7 @@ def decide(situation: Situation) -> Decision:
     if all(not gpu.usable for gpu in situation.gpus):
         return Decision(action=Action.END, cause=Cause.NONE_LEFT, message=f"{told} No GPU is left.")
     if situation.restarts >= situation.most_restarts:
-        return _leave(situation, Cause.TOO_OFTEN, f"{told} It has been started again {situation.restarts} times.")
+        return _leave(situation, Cause.TOO_OFTEN, f"{told} gpus.most_restarts, {situation.most_restarts}, is reached.")
     if not situation.movable:
         return _leave(situation, Cause.SPREAD, f"{told} The engine is spread over several machines.")
     left = place(
