@@ -79,8 +79,8 @@ def test_every_engine_of_the_configuration_is_in_the_registry() -> None:
     assert set(load(None, {}, {"model": "m"}).engines.preference) == set(ENGINES)
 
 
-# Stand-ins for the engines' programs: each says what the chain is and which GPUs it sees, serves when it should, leaves the reason that it is
-# given, and ends as it is told.
+# Stand-ins for the engines' programs: each says what the chain is and which GPUs it sees, serves when it should, leaves
+# the reason that it is given, and ends as it is told.
 ENGINE = """
 import json, os, pathlib, sys, time
 run = pathlib.Path(os.environ["TRIMTAB_ENGINE_RUN"])
@@ -226,7 +226,7 @@ def test_after_too_many_restarts_the_next_engine_computes_on_the_gpus_that_are_l
     assert (over["engine"], over["why"]) == ("vllm", "gpu_failed")
     assert over["message"] == (
         f"GPU 0 ({uuid(0)}) has failed: the driver reported Xid 79, after which it needs a reset. "
-        "It has been started again 0 times. The next engine is tried."
+        "gpus.most_restarts, 0, is reached. The next engine is tried."
     )
 
 
