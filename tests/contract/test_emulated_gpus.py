@@ -179,6 +179,8 @@ def test_a_gpu_that_cannot_be_used_at_the_start_is_left_out(tmp_path: Path) -> N
         assert visible_to(engine_of(process)) == f"{uuid(1)},{uuid(2)}"
         reason = server.document("/health")["reasons"]["fewer_gpus"]
         assert reason.startswith("The engine computes on tensor 2 instead of tensor 4.")
+    told = f"vllm starts with tensor 2. GPU 0 ({uuid(0)}) has failed: a row of its memory could not be remapped."
+    assert told in server.log.read_text()
 
 
 @pytest.mark.parametrize(

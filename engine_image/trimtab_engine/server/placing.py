@@ -21,7 +21,6 @@ log = logging.getLogger("trimtab_engine.gpus")
 
 _VISIBLE = "CUDA_VISIBLE_DEVICES"
 _REQUANTIZED = ("--quantization", "-q")
-_KEPT_RECOVERIES = 20
 
 
 class Placer:
@@ -56,6 +55,7 @@ class Placer:
             if found is None:
                 return f"{engine} cannot compute on the GPUs that are left: {_told(failed)}"
             self._now = found
+            log.warning("%s starts with %s. %s", engine, found.layout.sentence(), _told(failed))
         self._settle()
         return ""
 
@@ -143,7 +143,7 @@ class Placer:
             asked=asked_layout(self._config, self._engine),
             layout=self._now.layout,
             gpus=shown,
-            recoveries=tuple(self._recoveries[-_KEPT_RECOVERIES:]),
+            recoveries=tuple(self._recoveries),
         )
         try:
             write_state(self._folder, state)
