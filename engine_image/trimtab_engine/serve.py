@@ -13,9 +13,12 @@ from typing import Any
 
 from trimtab_engine.config.load import ConfigError, fields, load, variable
 from trimtab_engine.config.model import Config
+from trimtab_engine.config.parallel import misfits
 from trimtab_engine.server.chain import Runner
+from trimtab_engine.server.gpu_watch import GpuWatch
 from trimtab_engine.server.log import log_to_stderr
-from trimtab_engine.shared.folder import START, VARIABLE, replace_json
+from trimtab_engine.server.placing import Placer
+from trimtab_engine.shared.folder import VARIABLE
 
 _KEEP_ALIVE = "VLLM_HTTP_TIMEOUT_KEEP_ALIVE"  # seconds; vLLM 0.32 has no flag for it (`vllm/envs.py`)
 
@@ -30,8 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         config = _config(args, given[at + 1 :], os.environ)
     except ConfigError as error:
-        print("The configuration cannot be used:", *str(error).splitlines(), sep="\n  ", file=sys.stderr)
-        return 2
+        return _refuse(error)
     log_to_stderr()
     return run(config)
 
@@ -39,11 +41,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def run(config: Config) -> int:
     """Serves until the engine ends; its exit code."""
     folder = Path(tempfile.mkdtemp(prefix="trimtab-engine-"))
+    watch = GpuWatch(config.gpus, os.environ)
     try:
-        replace_json(folder / START, config.model_dump(mode="json"))
-        return Runner(config, folder, environment_of(config, folder, os.environ)).run()
+        watch.start()
+        placer = Placer(config, folder, watch)
+        problems = misfits(config, placer.shape, len(watch.gpus()) or None)
+        if problems:
+            return _refuse(ConfigError("\n".join(problems)))
+        return Runner(config, folder, environment_of(config, folder, os.environ), placer).run()
     finally:
+        watch.close()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _refuse(error: ConfigError) -> int:
+    print("The configuration cannot be used:", *str(error).splitlines(), sep="\n  ", file=sys.stderr)
+    return 2
 
 
 def environment_of(config: Config, folder: Path, given: Mapping[str, str]) -> dict[str, str]:

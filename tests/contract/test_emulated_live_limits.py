@@ -3,94 +3,13 @@
 from __future__ import annotations
 
 import concurrent.futures
-import contextlib
-import json
-import os
-import signal
-import subprocess
-import sys
-import time
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator
 
 import pytest
 
-from tests.testkit.client import MODEL_NAME, EngineClient, free_port
+from tests.contract.image import Image, until
 
 pytestmark = pytest.mark.emulator
-
-ROOT = Path(__file__).resolve().parents[2]
-
-
-class Image(EngineClient):
-    """`trimtab-engine serve` with the emulator for its vLLM."""
-
-    def __init__(self, folder: Path) -> None:
-        self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
-        self.settings = folder / "settings.json"
-        self.log = folder / "engine.log"
-
-    @contextlib.contextmanager
-    def serving(self, *flags: str) -> Iterator[None]:
-        path = os.pathsep.join(str(ROOT / part) for part in ("", "engine_image", "tests/testkit/standin"))
-        command = [sys.executable, "-m", "trimtab_engine.main", "serve", "--model", MODEL_NAME, "--host", "127.0.0.1"]
-        command += ["--port", str(self.port), "--settings-file", str(self.settings), "--"]
-        command += ["--emulator-startup-seconds", "0", "--kv-cache-memory-bytes", "256M", *flags]
-        with self.log.open("wb") as log:
-            process = subprocess.Popen(
-                command, env={**os.environ, "PYTHONPATH": path}, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT
-            )
-            try:
-                until(lambda: self._answers(process), "the server answers")
-                yield
-            finally:
-                process.send_signal(signal.SIGTERM)
-                assert process.wait(30) == 0
-
-    def _answers(self, process: subprocess.Popen[bytes]) -> bool:
-        assert process.poll() is None, self.log.read_text(errors="replace")
-        try:
-            self.document("/health")
-        except OSError:
-            return False
-        return True
-
-    def document(self, path: str) -> Any:
-        with urllib.request.urlopen(self.url + path, timeout=5) as answer:
-            return json.loads(answer.read())
-
-    def gauge(self, name: str) -> float:
-        with urllib.request.urlopen(self.url + "/metrics", timeout=5) as answer:
-            lines = answer.read().decode().splitlines()
-        return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith((name + " ", name + "{")))
-
-    def write(self, **settings: Any) -> None:
-        draft = self.settings.with_name("draft")
-        draft.write_text(json.dumps(settings))
-        draft.replace(self.settings)
-
-    def complete(self, tokens: int) -> int:
-        """The status of one completion."""
-        body = {"model": MODEL_NAME, "prompt": "x", "max_tokens": tokens, "ignore_eos": True}
-        request = urllib.request.Request(
-            self.url + "/v1/completions", json.dumps(body).encode(), {"content-type": "application/json"}
-        )
-        try:
-            with urllib.request.urlopen(request, timeout=60) as answer:
-                return int(answer.status)
-        except urllib.error.HTTPError as error:
-            return error.code
-
-
-def until(holds: Callable[[], bool], what: str, seconds: float = 30.0) -> None:
-    ends = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < ends, f"{what}: not within {seconds} s"
-        time.sleep(0.05)
 
 
 @pytest.fixture(scope="module")

@@ -39,7 +39,8 @@ class Thresholds:
 @dataclass(frozen=True, kw_only=True)
 class Reading:
     """The sliding `window`, the `latest` one since the last reading, the KV cache's use (0 to 1), requests that are
-    inside and that wait; the tuner's gain (None: unknown) and whether it has changed limits."""
+    inside and that wait; the tuner's gain (None: unknown) whether it has changed limits, and a sentence for each GPU
+    that is not well."""
 
     window: Window
     latest: Window
@@ -49,6 +50,8 @@ class Reading:
     effect: float | None = None
     tuned: bool = False
     targets_missed: bool = False
+    gpus_failed: str = ""
+    gpus_degraded: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +61,14 @@ class Finding:
     name: str
     severity: Severity
     message: str
+
+
+def unwell_gpus(reading: Reading) -> Iterator[Finding]:
+    """GPUs that have failed, and those that are degraded."""
+    if reading.gpus_failed:
+        yield Finding(name="GpuFailed", severity=Severity.CRITICAL, message=reading.gpus_failed)
+    if reading.gpus_degraded:
+        yield Finding(name="GpuDegraded", severity=Severity.WARNING, message=reading.gpus_degraded)
 
 
 def over_thresholds(reading: Reading, limits: Thresholds) -> Iterator[Finding]:

@@ -15,6 +15,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from trimtab_engine.config.model import Config
+from trimtab_engine.config.parallel import contradictions
 
 PREFIX = "TRIMTAB_ENGINE_"
 # Variables of ours that are no fields.
@@ -41,6 +42,7 @@ def load(text: str | None, environment: Mapping[str, str], given: Mapping[str, A
     except ValidationError as error:
         problems += [_sentence(dict(found), origins) for found in error.errors(include_url=False)]
     else:
+        problems += contradictions(config)
         if not problems:
             return config
     raise ConfigError("\n".join(problems))

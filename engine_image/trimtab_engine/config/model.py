@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
+from trimtab_engine.config.gpus import GpusConfig
 from trimtab_engine.config.observing import AlertsConfig, MonitorConfig, TracingConfig, TunerConfig
 from trimtab_engine.config.part import Part
 from trimtab_engine.config.reuse import KvReuseConfig
@@ -98,8 +99,11 @@ class PytorchConfig(BatchingConfig):
 class DeepspeedConfig(BatchingConfig):
     """The same, over a model that DeepSpeed has cut into one part per process."""
 
-    tensor_parallel: int = Field(
-        default=1, ge=1, le=64, description="processes that the model is cut over; on GPUs, one GPU each"
+    tensor_parallel: int | None = Field(
+        default=None,
+        ge=1,
+        le=64,
+        description="processes that the model is cut over; on GPUs, one GPU each. null: gpus.tensor_parallel",
     )
 
 
@@ -282,6 +286,7 @@ class Config(Part):
     )
     server: ServerConfig = ServerConfig()
     engines: EnginesConfig = EnginesConfig()
+    gpus: GpusConfig = GpusConfig()
     kv_reuse: KvReuseConfig = KvReuseConfig()
     limits: LimitsConfig = LimitsConfig()
     batching: AdaptiveConfig = AdaptiveConfig()

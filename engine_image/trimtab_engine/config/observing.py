@@ -58,6 +58,7 @@ class AlertsConfig(Part):
     effect_percent: float | None = Field(
         default=10, ge=0, le=1000, description="gain of the tuner, below which it is told while targets are missed"
     )
+    gpus: bool = Field(default=True, description="tell of GPUs that are degraded or failed")
     changes: bool = Field(default=True, description="tell of changes in level of latency and throughput")
     interval_seconds: float = Field(default=5, ge=0.5, le=300, description="time between two looks")
     pending_seconds: float = Field(default=10, ge=0, le=3600, description="how long it must last before it is told")

@@ -13,6 +13,7 @@ class Why(StrEnum):
     LIBRARY_MISSING = "library_missing"
     NOT_STARTED = "not_started"
     ENDED = "ended_while_serving"
+    GPU_FAILED = "gpu_failed"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from trimtab_engine.alerts.book import Alert, Book, Message, Rules
-from trimtab_engine.alerts.detect import Levels, Reading, Thresholds, over_thresholds
+from trimtab_engine.alerts.detect import Levels, Reading, Thresholds, over_thresholds, unwell_gpus
 from trimtab_engine.config.observing import AlertsConfig
 from trimtab_engine.server.delivery import (
     Receiver,
@@ -70,6 +70,8 @@ class Alerting:
         self._last = at
         reading = read(passed)
         findings = list(over_thresholds(reading, self._thresholds))
+        if self._config.gpus:
+            findings += unwell_gpus(reading)
         if self._levels is not None:
             findings += self._levels.read(reading)
         message = self._book.look(findings, at)

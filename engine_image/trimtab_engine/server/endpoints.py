@@ -55,6 +55,7 @@ def status_of(gate: Gate) -> dict[str, Any]:
             "kv_usage": round(gate.control.notice.kv_usage, 4),
             "steps": gate.control.notice.steps,
         },
+        "gpus": gate.gpus.shown(),
         "degraded": {reason.value: text for reason, text in degradations(facts).items()},
     }
 

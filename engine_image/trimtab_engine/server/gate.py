@@ -33,6 +33,7 @@ from trimtab_engine.semantic_cache.build import build
 from trimtab_engine.server import endpoints
 from trimtab_engine.server.cached import Cached
 from trimtab_engine.server.control import Control
+from trimtab_engine.server.gpu_view import GpuView
 from trimtab_engine.server.health import Facts, degradations
 from trimtab_engine.server.keeper import TICK_SECONDS, Keeper, State
 from trimtab_engine.server.log import log_to_stderr
@@ -113,6 +114,8 @@ class Gate:
         self.chain = chain_from_json(read_json(folder / CHAIN)) or Chain(engine=engine.name)
         self.metrics = self._metrics or Metrics()
         self.metrics.chain(self.chain)
+        self.gpus = GpuView(folder, self.metrics.gpus)
+        self.gpus.look()
         salted = engine.name == "vllm" and config.kv_reuse.enabled and config.kv_reuse.salt_vllm
         self.salting = Salting(config.kv_reuse) if salted else None
         self.attention: Attention | None = None
@@ -123,7 +126,12 @@ class Gate:
             config=config, folder=folder, capacity=engine.capacity, resting=engine.resting, metrics=self.metrics
         )
         self.keeper: Keeper = Keeper(
-            config=config, control=self.control, metrics=self.metrics.requests, folder=folder, engine=engine.name
+            config=config,
+            control=self.control,
+            metrics=self.metrics.requests,
+            folder=folder,
+            engine=engine.name,
+            gpus=self.gpus,
         )
 
     def _make_cache(self) -> tuple[Cached | None, str]:
@@ -322,6 +330,8 @@ class Gate:
             inside=self.inside,
             fallback=" ".join(passed.message for passed in self.chain.passed),
             cache_problem=self._cache_problem or (self.cached.cache.problem if self.cached else ""),
+            gpu_problem=self.gpus.problem,
+            fewer_gpus=self.gpus.fewer,
         )
 
     async def _health(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -333,6 +343,7 @@ class Gate:
             "status": state,
             "engine": self.engine.name,
             "attention": self.attention.as_json() if self.attention else None,
+            "gpus": self.gpus.health(),
             "reasons": {reason.value: text for reason, text in reasons.items()},
         }
         await answer(send, status, body)

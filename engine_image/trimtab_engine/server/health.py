@@ -19,12 +19,15 @@ class Reason(StrEnum):
     STALLED = "engine_stalled"
     FALLBACK = "fallback_engine"
     CACHE = "semantic_cache"
+    GPU = "gpu_unwell"
+    FEWER_GPUS = "fewer_gpus"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
     """What is known: the settings file's problem, seconds since a refusal and since the engine's last step (None:
-    never), the requests inside, and why engines before this one do not serve."""
+    never), the requests inside, why engines before this one do not serve, which GPUs are not well, and why the engine
+    is spread over fewer than it was asked for."""
 
     settings_problem: str
     seconds_since_refusal: float | None
@@ -32,6 +35,8 @@ class Facts:
     inside: int
     fallback: str = ""
     cache_problem: str = ""
+    gpu_problem: str = ""
+    fewer_gpus: str = ""
 
 
 def degradations(facts: Facts) -> dict[Reason, str]:
@@ -43,6 +48,10 @@ def degradations(facts: Facts) -> dict[Reason, str]:
         found[Reason.SETTINGS_REFUSED] = f"The settings file changes nothing: {facts.settings_problem}"
     if facts.cache_problem:
         found[Reason.CACHE] = f"The semantic cache does nothing: {facts.cache_problem}"
+    if facts.gpu_problem:
+        found[Reason.GPU] = facts.gpu_problem
+    if facts.fewer_gpus:
+        found[Reason.FEWER_GPUS] = facts.fewer_gpus
     if facts.seconds_since_refusal is not None and facts.seconds_since_refusal < REFUSED_WITHIN_SECONDS:
         found[Reason.REFUSING] = f"Requests were refused {facts.seconds_since_refusal:.0f} s ago."
     silence = facts.seconds_since_step

@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any
 from trimtab_engine.admission.decide import Load, waiting
 from trimtab_engine.alerts.detect import Reading
 from trimtab_engine.config.model import Config
+from trimtab_engine.gpus.health import Verdict
 from trimtab_engine.monitor.measured import Outcome, Window
 from trimtab_engine.monitor.monitor import Monitor
 from trimtab_engine.monitor.report import ReportFacts, report
 from trimtab_engine.monitor.score import LoadFacts, load_score, parts
 from trimtab_engine.server.alerting import Alerting
 from trimtab_engine.server.control import Control
+from trimtab_engine.server.gpu_view import GpuView
 from trimtab_engine.server.request_metrics import RequestMetrics
 from trimtab_engine.server.resources import resources
 from trimtab_engine.server.tuning import Tuning
@@ -43,10 +45,20 @@ class State:
 class Keeper:
     """For the event loop's thread. `tick` is to be called about once a second."""
 
-    def __init__(self, *, config: Config, control: Control, metrics: RequestMetrics, folder: Path, engine: str) -> None:
+    def __init__(
+        self,
+        *,
+        config: Config,
+        control: Control,
+        metrics: RequestMetrics,
+        folder: Path,
+        engine: str,
+        gpus: GpuView,
+    ) -> None:
         self.config = config
         self.control = control
         self.metrics = metrics
+        self.gpus = gpus
         self.metrics.serves(config.served_model_name or config.model)
         self.monitor = Monitor(history_minutes=config.monitor.history_minutes)
         self._starts = StartsReader(folder)
@@ -64,6 +76,7 @@ class Keeper:
     async def tick(self, state: State) -> None:
         """Brings everything up to date."""
         self._starts.find()
+        await asyncio.to_thread(self.gpus.look)
         if self.watching is not None:
             self.watching.tick()
         self.metrics.load(inside=state.load.inside, waiting=self._waiting(state), score=self.score(state))
@@ -83,6 +96,8 @@ class Keeper:
             effect=tuning.effect if tuning else None,
             tuned=tuning is not None and tuning.changes > 0,
             targets_missed=tuning is not None and tuning.missed(window),
+            gpus_failed=self.gpus.sentences(Verdict.FAILED),
+            gpus_degraded=self.gpus.sentences(Verdict.DEGRADED),
         )
 
     async def _tune(self, tuning: Tuning, state: State) -> None:
@@ -138,6 +153,7 @@ class Keeper:
                 "waiting": self._waiting(state),
                 "window": self.window().as_json(),
                 "resources": resources(),
+                "gpus": self.gpus.brief(),
             }
         except Exception:
             log.exception("What is measured cannot be told")

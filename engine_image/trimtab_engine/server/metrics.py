@@ -10,6 +10,7 @@ from trimtab_engine.admission.decide import Why
 from trimtab_engine.engines.chain import Chain
 from trimtab_engine.engines.facts import Attention
 from trimtab_engine.limits.limits import Limits
+from trimtab_engine.server.gpu_view import GpuMetrics
 from trimtab_engine.server.health import Reason
 from trimtab_engine.server.request_metrics import RequestMetrics
 
@@ -41,6 +42,7 @@ class Metrics:
         self._refused = counter("trimtab_engine_requests_refused", "Requests answered with 429.", "reason")
         self._timed_out = counter("trimtab_engine_requests_timed_out", "Requests that took longer than they may.")
         self.requests = RequestMetrics(registry)
+        self.gpus = GpuMetrics(registry)
         self._cache = counter(
             "trimtab_engine_semantic_cache_requests", "Requests that came to the semantic cache, by outcome.", "outcome"
         )

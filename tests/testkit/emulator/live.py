@@ -23,6 +23,7 @@ from trimtab_engine.config.model import Config
 from trimtab_engine.engines.chain import Chain
 from trimtab_engine.limits.limits import Capacity, Limits, within
 from trimtab_engine.server.control import Control
+from trimtab_engine.server.gpu_view import GpuView
 from trimtab_engine.server.health import Facts, degradations
 from trimtab_engine.server.metrics import Metrics
 from trimtab_engine.shared.board import Board, Notice
@@ -63,6 +64,8 @@ class LiveLayer:
         self._board = Board(folder)
         self._revision = self._steps = 0
         self._refused_at: float | None = None
+        self._gpus = GpuView(folder, metrics.gpus)
+        self._gpus.look()
         self.control = Control(config=self._ours, folder=folder, capacity=capacity, resting=resting, metrics=metrics)
         engine.before_step, engine.after_step = self.before_step, self.after_step
 
@@ -70,6 +73,7 @@ class LiveLayer:
         """Looks at the settings for ever; cancel it to end it."""
         while True:
             await asyncio.to_thread(self.control.tick)
+            await asyncio.to_thread(self._gpus.look)
             self._metrics.degraded(degradations(self._facts()))
             await asyncio.sleep(self._ours.settings_interval_seconds)
 
@@ -108,7 +112,7 @@ class LiveLayer:
         if request.path == "/health":
             return web.json_response(self._health())
         if request.path == "/v1/optimization/status":
-            return web.json_response(self.control.status())
+            return web.json_response({**self.control.status(), "gpus": self._gpus.shown()})
         if request.path in COMPUTING:
             wanted = self.control.wanted
             rule = wanted.classes.rule(request.headers.get(CLASS_HEADER))
@@ -131,9 +135,12 @@ class LiveLayer:
             seconds_since_refusal=None if self._refused_at is None else now - self._refused_at,
             seconds_since_step=None,
             inside=self._engine.in_flight,
+            gpu_problem=self._gpus.problem,
+            fewer_gpus=self._gpus.fewer,
         )
 
     def _health(self) -> dict[str, object]:
         reasons = degradations(self._facts())
         state = "degraded" if reasons else "ok"
-        return {"status": state, "engine": "vllm", "reasons": {reason.value: text for reason, text in reasons.items()}}
+        told = {reason.value: text for reason, text in reasons.items()}
+        return {"status": state, "engine": "vllm", "gpus": self._gpus.health(), "reasons": told}

@@ -10,15 +10,19 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pynvml
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.testkit.nvml import Card, Machine, uuid
 from trimtab_engine import serve
 from trimtab_engine.config.load import load
 from trimtab_engine.engines.chain import Chain, Ending, Passed, Why, after, chain_from_json, missing
 from trimtab_engine.engines.registry import ENGINES
-from trimtab_engine.server.chain import NO_ENGINE, Runner
+from trimtab_engine.server.chain import NO_ENGINE, Runner, end_group
+from trimtab_engine.server.gpu_watch import GpuWatch
+from trimtab_engine.server.placing import Placer
 
 ENGINE_IMAGE = Path(serve.__file__).parents[1]
 
@@ -75,13 +79,14 @@ def test_every_engine_of_the_configuration_is_in_the_registry() -> None:
     assert set(load(None, {}, {"model": "m"}).engines.preference) == set(ENGINES)
 
 
-# Stand-ins for the engines' programs: each says what the chain is, serves when it should, leaves the reason that it is
-# given, and ends as it is told.
+# Stand-ins for the engines' programs: each says what the chain is and which GPUs it sees, serves when it should, leaves
+# the reason that it is given, and ends as it is told.
 ENGINE = """
 import json, os, pathlib, sys, time
 run = pathlib.Path(os.environ["TRIMTAB_ENGINE_RUN"])
 name = (sys.argv[1] if "stand_in" in sys.argv[0] else "vllm").upper()
-print(json.dumps(json.loads((run / "chain.json").read_text())), flush=True)
+seen = {"visible": os.environ.get("CUDA_VISIBLE_DEVICES")}
+print(json.dumps({**json.loads((run / "chain.json").read_text()), **seen}), flush=True)
 if os.environ.get(name + "_SERVES"):
     (run / "serving").touch()
 if os.environ.get(name + "_REASON"):
@@ -193,11 +198,57 @@ def test_an_engine_that_takes_too_long_to_start_is_ended(stand_ins: dict[str, st
     assert said[1]["passed"][0]["message"] == "vllm ended by signal 9 before it served: it took longer than 1 s."
 
 
+def test_after_too_many_restarts_the_next_engine_computes_on_the_gpus_that_are_left(
+    stand_ins: dict[str, str], tmp_path: Path
+) -> None:
+    (tmp_path / "nvml").mkdir()
+    machine = Machine(folder=tmp_path / "nvml", cards=[Card(), Card()])
+    fields = {
+        "TRIMTAB_ENGINE_GPUS__INTERVAL_SECONDS": "0.1",
+        "TRIMTAB_ENGINE_GPUS__MOST_RESTARTS": "0",
+        "TRIMTAB_ENGINE_GPUS__TENSOR_PARALLEL": "2",
+        "TRIMTAB_ENGINE_ENGINES__PREFERENCE": "[vllm, onnx, pytorch]",
+    }
+    ends = {"VLLM_SERVES": "1", "VLLM_SECONDS": "600", "VLLM_CODE": "0", "ONNX_CODE": "1", "PYTORCH_CODE": "0"}
+    path = os.pathsep.join((stand_ins["PYTHONPATH"], str(Path(pynvml.__file__).parent)))
+    environment = {**stand_ins, **fields, **ends, **machine.environment, "PYTHONPATH": path}
+    with subprocess.Popen(
+        [sys.executable, "-c", PROGRAM], env=environment, stdout=subprocess.PIPE, text=True
+    ) as server:
+        assert server.stdout is not None
+        first = json.loads(server.stdout.readline())
+        machine.report(0, 79)
+        others = [json.loads(line) for line in server.stdout]
+        assert server.wait(30) == 0
+    assert [chain["engine"] for chain in (first, *others)] == ["vllm", "onnx", "pytorch"]
+    assert [chain["visible"] for chain in others] == ["", uuid(1)]
+    over = others[1]["passed"][0]
+    assert (over["engine"], over["why"]) == ("vllm", "gpu_failed")
+    assert over["message"] == (
+        f"GPU 0 ({uuid(0)}) has failed: the driver reported Xid 79, after which it needs a reset. "
+        "gpus.most_restarts, 0, is reached. The next engine is tried."
+    )
+
+
 def test_without_any_library_there_is_no_engine(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(signal, "signal", lambda *_: None)  # pytest keeps its own handlers
-    runner = Runner(load(None, {}, {"model": "m"}), tmp_path, {})
+    config = load(None, {}, {"model": "m"})
+    runner = Runner(config, tmp_path, {}, Placer(config, tmp_path, GpuWatch(config.gpus, {})))
     assert runner.run(lambda _: False) == NO_ENGINE
     assert "vllm needs vllm, which is not installed." in caplog.text
     assert "pytorch needs torch and transformers and uvicorn, which are not installed." in caplog.text
+
+
+def test_nothing_of_an_engine_that_was_killed_is_left_when_the_next_one_starts() -> None:
+    """A worker that is busy in the kernel ends later than the engine."""
+    command = ["sh", "-c", "sleep 600 & echo $!; sleep 600"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as engine:
+        assert engine.stdout is not None
+        worker = Path(f"/proc/{int(engine.stdout.readline())}/stat")
+        engine.kill()
+        engine.wait()
+        assert worker.read_text().rpartition(")")[2].split()[0] != "Z"
+        end_group(engine.pid)
+        assert not worker.exists() or worker.read_text().rpartition(")")[2].split()[0] == "Z"

@@ -32,6 +32,8 @@ def test_every_reason_is_told_with_its_sentence() -> None:
         inside=1,
         fallback="vllm ended by signal 9 while it served.",
         cache_problem="the connection was refused",
+        gpu_problem="GPU 3 is degraded: its clocks are lowered.",
+        fewer_gpus="The engine computes on tensor 2 instead of tensor 4.",
     )
     found = degradations(facts)
     assert set(found) == set(Reason)
@@ -39,3 +41,5 @@ def test_every_reason_is_told_with_its_sentence() -> None:
     assert found[Reason.REFUSING] == "Requests were refused 3 s ago."
     assert found[Reason.CACHE] == "The semantic cache does nothing: the connection was refused"
     assert found[Reason.FALLBACK] == "vllm ended by signal 9 while it served."
+    assert found[Reason.GPU] == "GPU 3 is degraded: its clocks are lowered."
+    assert found[Reason.FEWER_GPUS] == "The engine computes on tensor 2 instead of tensor 4."

@@ -30,6 +30,8 @@ from trimtab_engine.engines.registry import ENGINES
 from trimtab_engine.monitor.measured import Outcome
 from trimtab_engine.semantic_cache.question import CHAT, COMPLETIONS, Asker, Question, Rules, question
 from trimtab_engine.server.chain import NO_ENGINE, Runner
+from trimtab_engine.server.gpu_watch import GpuWatch
+from trimtab_engine.server.placing import Placer
 from trimtab_engine.server.tracing import RequestTracer
 from trimtab_engine.shared.folder import CHAIN, read_json
 
@@ -45,16 +47,18 @@ class Scripted(Runner):
     """Engines end as it is written; what each of them was told of the chain is kept."""
 
     def __init__(self, preference: Sequence[str], folder: Path, endings: dict[str, Ending]) -> None:
-        super().__init__(load(None, {}, {"model": "m", "engines.preference": list(preference)}), folder, {})
+        config = load(None, {}, {"model": "m", "engines.preference": list(preference)})
+        super().__init__(config, folder, {}, Placer(config, folder, GpuWatch(config.gpus, {})))
         self.folder = folder
         self.endings = endings
         self.chains: list[Any] = []
 
-    def _one(self, command: Sequence[str]) -> Ending:
+    def _one(self, command: Sequence[str], *, others: bool) -> tuple[Ending, None]:
         chain = chain_from_json(read_json(self.folder / CHAIN))
         assert chain is not None
         self.chains.append(chain)
-        return self.endings[chain.engine]
+        assert others == (chain.engine != self._config.engines.preference[-1])
+        return self.endings[chain.engine], None
 
 
 @pytest.fixture(scope="module")

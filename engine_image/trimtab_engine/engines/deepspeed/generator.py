@@ -34,7 +34,7 @@ def open_generator(model: str, config: DeepspeedConfig, *, reuse: bool) -> Pytor
 
     Raises ValueError where the model's heads cannot be shared out evenly.
     """
-    parts = config.tensor_parallel
+    parts = config.tensor_parallel or 1
     shape = AutoConfig.from_pretrained(model).get_text_config()
     heads = int(getattr(shape, "num_key_value_heads", None) or shape.num_attention_heads)
     if heads % parts:
@@ -64,7 +64,7 @@ def _watch(others: Sequence[subprocess.Popen[bytes]], loaded: threading.Event, f
 
 def cut(model: str, config: DeepspeedConfig) -> Any:
     """This process's part of the model."""
-    parts, device = config.tensor_parallel, _device()
+    parts, device = config.tensor_parallel or 1, _device()
     # Read by DeepSpeed when it is imported.
     os.environ.setdefault("DS_ACCELERATOR", device)
     import deepspeed

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 from trimtab_engine.config.model import Config
+from trimtab_engine.gpus.layout import FLAGS
 
 WORKER = "trimtab_engine.engines.vllm.worker.Asked"
 SCHEDULER = "trimtab_engine.engines.vllm.scheduler.live_scheduler"
@@ -21,5 +22,12 @@ def command(config: Config) -> list[str]:
         *("--served-model-name", config.served_model_name or config.model),
         *("--shutdown-timeout", str(server.drain_seconds)),
         *("--scheduler-cls", SCHEDULER, "--middleware", MIDDLEWARE, "--worker-extension-cls", WORKER),
+        *_parallel(config),
         *config.engines.vllm.arguments,
     ]
+
+
+def _parallel(config: Config) -> list[str]:
+    """The sizes that the configuration names; vLLM's own defaults hold for the others."""
+    named = config.gpus.sizes.items()
+    return [word for size, value in named if value is not None for word in (FLAGS[size][0], str(value))]
