@@ -17,6 +17,7 @@ from types import FrameType
 from trimtab_engine.config.model import Config
 from trimtab_engine.engines.chain import Chain, Ending, Passed, after, missing
 from trimtab_engine.engines.registry import ENGINES
+from trimtab_engine.server.speculating import begin
 from trimtab_engine.shared.folder import CHAIN, REASON, SERVING, WANTED, replace_json, said_why
 
 log = logging.getLogger("trimtab_engine.chain")
@@ -51,7 +52,7 @@ class Runner:
             over = missing(name, engine.libraries, has)
             if over is None:
                 replace_json(self._folder / CHAIN, Chain(engine=name, passed=passed).as_json())
-                ending = self._one(engine.command(self._config))
+                ending = self._one(engine.command(begin(self._config, self._folder)))
                 code, over = ending.code, after(name, ending)
             if over is None or self._asked:
                 break

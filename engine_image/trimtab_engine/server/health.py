@@ -19,12 +19,13 @@ class Reason(StrEnum):
     STALLED = "engine_stalled"
     FALLBACK = "fallback_engine"
     CACHE = "semantic_cache"
+    GUESSING = "speculation_off"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
     """What is known: the settings file's problem, seconds since a refusal and since the engine's last step (None:
-    never), the requests inside, and why engines before this one do not serve."""
+    never), the requests inside, why engines before this one do not serve, and what keeps guesses off."""
 
     settings_problem: str
     seconds_since_refusal: float | None
@@ -32,6 +33,7 @@ class Facts:
     inside: int
     fallback: str = ""
     cache_problem: str = ""
+    guessing_problem: str = ""
 
 
 def degradations(facts: Facts) -> dict[Reason, str]:
@@ -43,6 +45,8 @@ def degradations(facts: Facts) -> dict[Reason, str]:
         found[Reason.SETTINGS_REFUSED] = f"The settings file changes nothing: {facts.settings_problem}"
     if facts.cache_problem:
         found[Reason.CACHE] = f"The semantic cache does nothing: {facts.cache_problem}"
+    if facts.guessing_problem:
+        found[Reason.GUESSING] = facts.guessing_problem
     if facts.seconds_since_refusal is not None and facts.seconds_since_refusal < REFUSED_WITHIN_SECONDS:
         found[Reason.REFUSING] = f"Requests were refused {facts.seconds_since_refusal:.0f} s ago."
     silence = facts.seconds_since_step

@@ -1,4 +1,4 @@
-"""What is asked of vLLM's workers when they are up."""
+"""What is asked of vLLM and its workers when they are up."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from typing import Any
 
 from trimtab_engine.engines.facts import Attention
 from trimtab_engine.engines.vllm.worker import QUESTION
+from trimtab_engine.speculation.proof import PROMPTS, TOKENS
 
 log = logging.getLogger("trimtab_engine.gate")
 
 SECONDS = 60.0  # a worker that compiles answers when it has done
+CHECK_SECONDS = 600.0
 
 
 async def attention_of(state: Any) -> Attention | None:
@@ -23,3 +25,24 @@ async def attention_of(state: Any) -> Attention | None:
     except Exception as error:  # noqa: BLE001 - it serves as well when nobody knows
         log.warning("Which kernel computes attention is not known: %s: %s", type(error).__name__, error)
         return None
+
+
+async def answers_of(state: Any, salt: str) -> list[list[int]]:
+    """What vLLM answers to the prompts of the check. Another `salt` begins without keys and values of earlier ones."""
+    from vllm import SamplingParams
+    from vllm.inputs.engine import tokens_input
+
+    client = state.engine_client
+    longest = int(state.vllm_config.model_config.max_model_len)
+    most = min(TOKENS, longest // 2)
+    asked = SamplingParams(temperature=0, max_tokens=most, ignore_eos=True)
+    answers: list[list[int]] = []
+    async with asyncio.timeout(CHECK_SECONDS):
+        for number, prompt in enumerate(PROMPTS):
+            tokens = [int(token) for token in client.get_tokenizer()(prompt).input_ids][: longest - most]
+            said: list[int] = []
+            prompted = tokens_input(tokens, cache_salt=salt)
+            async for output in client.generate(prompted, asked, f"trimtab-check-{salt}-{number}"):
+                said = [int(token) for token in output.outputs[0].token_ids]
+            answers.append(said)
+    return answers

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 from trimtab_engine.config.model import Config
+from trimtab_engine.engines.vllm import guesses
 
 WORKER = "trimtab_engine.engines.vllm.worker.Asked"
 SCHEDULER = "trimtab_engine.engines.vllm.scheduler.live_scheduler"
@@ -21,5 +22,6 @@ def command(config: Config) -> list[str]:
         *("--served-model-name", config.served_model_name or config.model),
         *("--shutdown-timeout", str(server.drain_seconds)),
         *("--scheduler-cls", SCHEDULER, "--middleware", MIDDLEWARE, "--worker-extension-cls", WORKER),
+        *guesses.arguments(config.speculation),
         *config.engines.vllm.arguments,
     ]
