@@ -60,12 +60,18 @@ class Speculating:
     @property
     def trouble(self) -> str:
         """What keeps guesses off although they were asked for."""
-        return self._switch.trouble if self._switch else ""
+        switch = self._current()
+        return switch.trouble if switch else ""
+
+    def _current(self) -> Switch | None:
+        """The switch; the engine may have turned it."""
+        self._switch = self._file.read_if_changed() or self._switch
+        return self._switch
 
     async def prove(self, answers: Answers) -> None:
         """Before the first request: guesses are for use only when they change nothing. `answers` asks the engine, which
         looks at the switch itself."""
-        switch = self._switch
+        switch = self._current()
         if switch is None or not switch.on or not self._leader.is_me():
             return
         try:
@@ -96,8 +102,7 @@ class Speculating:
     def look(self, at: float) -> None:
         """Takes up what is new, and judges it."""
         self._total = self._count()
-        self._switch = self._file.read_if_changed() or self._switch
-        switch = self._switch
+        switch = self._current()
         on = switch.on if switch is not None else bool(self._raw)
         self._acceptance.note(at, self._total, on=on)
         if switch is not None and self._leader.is_me():
@@ -124,7 +129,7 @@ class Speculating:
 
     def shown(self) -> dict[str, Any] | None:
         """What the status tells; None where nobody asked for guesses."""
-        switch = self._switch
+        switch = self._current()
         if switch is None and not self._raw:
             return None
         switch = switch or Switch(method=self._raw, on=True)

@@ -140,7 +140,8 @@ async def test_what_does_not_make_the_engine_compute_is_never_refused(tmp_path: 
 
 async def test_health_tells_of_refusals_and_the_engine_decides_the_status(tmp_path: Path) -> None:
     house = House(tmp_path, **{"limits.max_running_requests": 1, "limits.max_queued_requests": 0})
-    well: dict[str, Any] = {"status": "ok", "engine": "vllm", "attention": None, "reasons": {}}
+    none: dict[str, Any] = {"attention": None, "speculation": None}
+    well: dict[str, Any] = {"status": "ok", "engine": "vllm", **none, "reasons": {}}
     assert (await ask(house.gate, "GET", "/health")).document == well
     inside = house.begin(1)
     await until(lambda: house.engine.seen == 1)
