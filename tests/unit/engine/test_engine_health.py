@@ -32,6 +32,7 @@ def test_every_reason_is_told_with_its_sentence() -> None:
         inside=1,
         fallback="vllm ended by signal 9 while it served.",
         cache_problem="the connection was refused",
+        guessing_problem="Nothing is guessed: the draft has 600 tokens and the model 512.",
     )
     found = degradations(facts)
     assert set(found) == set(Reason)
@@ -39,3 +40,4 @@ def test_every_reason_is_told_with_its_sentence() -> None:
     assert found[Reason.REFUSING] == "Requests were refused 3 s ago."
     assert found[Reason.CACHE] == "The semantic cache does nothing: the connection was refused"
     assert found[Reason.FALLBACK] == "vllm ended by signal 9 while it served."
+    assert found[Reason.GUESSING] == facts.guessing_problem
