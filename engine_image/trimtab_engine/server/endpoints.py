@@ -48,6 +48,7 @@ def status_of(gate: Gate) -> dict[str, Any]:
         "passed_over": [asdict(passed) for passed in gate.chain.passed],
         "engines": gate.chain.states(gate.config.engines.preference),
         "speculation": gate.speculating.shown(),
+        "model_check": gate.model_check.shown(),
         **gate.control.status(),
         "load": {
             "inside": load.inside,

@@ -27,7 +27,7 @@ from trimtab_engine.config.model import Config
 from trimtab_engine.engines.chain import Chain, chain_from_json
 from trimtab_engine.engines.common.sharing import CONVERSATIONS
 from trimtab_engine.engines.facts import Attention, EngineFacts
-from trimtab_engine.engines.vllm.ask import answers_of, attention_of
+from trimtab_engine.engines.vllm.ask import answers_of, attention_of, likelihoods_of
 from trimtab_engine.engines.vllm.live import facts_of
 from trimtab_engine.semantic_cache.build import build
 from trimtab_engine.server import endpoints
@@ -37,6 +37,7 @@ from trimtab_engine.server.health import Facts, degradations
 from trimtab_engine.server.keeper import TICK_SECONDS, Keeper, State
 from trimtab_engine.server.log import log_to_stderr
 from trimtab_engine.server.metrics import Metrics
+from trimtab_engine.server.model_check import ModelCheck
 from trimtab_engine.server.openapi import PREFIX, merged
 from trimtab_engine.server.salting import Salting
 from trimtab_engine.server.speculating import Speculating
@@ -123,6 +124,7 @@ class Gate:
         self.control = Control(
             config=config, folder=folder, capacity=engine.capacity, resting=engine.resting, metrics=self.metrics
         )
+        self.model_check = ModelCheck(config.model)
         self.speculating = Speculating(
             config.speculation, folder=folder, metrics=self.metrics, method=engine.speculation
         )
@@ -150,6 +152,7 @@ class Gate:
             config = Config.model_validate(read_json(folder / START))
             self.set_up(config, folder, self._engine or facts_of(scope["app"].state.vllm_config))
             if self._engine is None:  # our own engines do it when they start
+                await self.model_check.look(partial(likelihoods_of, scope["app"].state))
                 await self.speculating.prove(partial(answers_of, scope["app"].state))
             (folder / SERVING).touch()
         except Exception as error:  # the server would go on without us otherwise
@@ -331,6 +334,7 @@ class Gate:
             fallback=" ".join(passed.message for passed in self.chain.passed),
             cache_problem=self._cache_problem or (self.cached.cache.problem if self.cached else ""),
             guessing_problem=self.speculating.trouble,
+            model_problem=self.model_check.problem,
         )
 
     async def _health(self, scope: Scope, receive: Receive, send: Send) -> None:

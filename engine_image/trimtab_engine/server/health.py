@@ -20,12 +20,14 @@ class Reason(StrEnum):
     FALLBACK = "fallback_engine"
     CACHE = "semantic_cache"
     GUESSING = "speculation_off"
+    MODEL = "quantized_model"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
     """What is known: the settings file's problem, seconds since a refusal and since the engine's last step (None:
-    never), the requests inside, why engines before this one do not serve, and what keeps guesses off."""
+    never), the requests inside, why engines before this one do not serve, and what keeps guesses off,
+    and how the model differs from its original."""
 
     settings_problem: str
     seconds_since_refusal: float | None
@@ -34,6 +36,7 @@ class Facts:
     fallback: str = ""
     cache_problem: str = ""
     guessing_problem: str = ""
+    model_problem: str = ""
 
 
 def degradations(facts: Facts) -> dict[Reason, str]:
@@ -45,6 +48,8 @@ def degradations(facts: Facts) -> dict[Reason, str]:
         found[Reason.SETTINGS_REFUSED] = f"The settings file changes nothing: {facts.settings_problem}"
     if facts.cache_problem:
         found[Reason.CACHE] = f"The semantic cache does nothing: {facts.cache_problem}"
+    if facts.model_problem:
+        found[Reason.MODEL] = f"The quantized model is not what its original is: {facts.model_problem}"
     if facts.guessing_problem:
         found[Reason.GUESSING] = facts.guessing_problem
     if facts.seconds_since_refusal is not None and facts.seconds_since_refusal < REFUSED_WITHIN_SECONDS:

@@ -33,6 +33,7 @@ def test_every_reason_is_told_with_its_sentence() -> None:
         fallback="vllm ended by signal 9 while it served.",
         cache_problem="the connection was refused",
         guessing_problem="Nothing is guessed: the draft has 600 tokens and the model 512.",
+        model_problem="perplexity rises by 5.00 % over 255 tokens, more than 2 %",
     )
     found = degradations(facts)
     assert set(found) == set(Reason)
@@ -41,3 +42,4 @@ def test_every_reason_is_told_with_its_sentence() -> None:
     assert found[Reason.CACHE] == "The semantic cache does nothing: the connection was refused"
     assert found[Reason.FALLBACK] == "vllm ended by signal 9 while it served."
     assert found[Reason.GUESSING] == facts.guessing_problem
+    assert found[Reason.MODEL].startswith("The quantized model is not what its original is: perplexity rises")

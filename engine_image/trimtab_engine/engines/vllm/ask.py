@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 from trimtab_engine.engines.facts import Attention
@@ -46,3 +47,20 @@ async def answers_of(state: Any, salt: str) -> list[list[int]]:
                 said = [int(token) for token in output.outputs[0].token_ids]
             answers.append(said)
     return answers
+
+
+async def likelihoods_of(state: Any, tokens: Sequence[int]) -> list[float]:
+    """The log-probability (nats) of each of the tokens after the first, as far as the context goes."""
+    from vllm import SamplingParams
+    from vllm.inputs.engine import tokens_input
+
+    asked = SamplingParams(max_tokens=1, prompt_logprobs=0, detokenize=False)
+    tokens = tokens[: int(state.vllm_config.model_config.max_model_len) - 1]
+    prompted = tokens_input(list(tokens), cache_salt="trimtab-check")
+    found: list[float] = []
+    async with asyncio.timeout(CHECK_SECONDS):
+        async for output in state.engine_client.generate(prompted, asked, "trimtab-check-model"):
+            if output.prompt_logprobs:
+                pairs = zip(tokens[1:], output.prompt_logprobs[1:], strict=True)
+                found = [float(likely[token].logprob) for token, likely in pairs]
+    return found
