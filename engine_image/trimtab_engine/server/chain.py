@@ -16,7 +16,7 @@ from types import FrameType
 
 from trimtab_engine.config.model import Config
 from trimtab_engine.engines.chain import Chain, Ending, Passed, after, missing
-from trimtab_engine.engines.registry import ENGINES
+from trimtab_engine.engines.registry import ENGINES, Engine
 from trimtab_engine.server.speculating import begin
 from trimtab_engine.shared.folder import CHAIN, REASON, SERVING, WANTED, replace_json, said_why
 
@@ -52,13 +52,22 @@ class Runner:
             over = missing(name, engine.libraries, has)
             if over is None:
                 replace_json(self._folder / CHAIN, Chain(engine=name, passed=passed).as_json())
-                ending = self._one(engine.command(begin(self._config, self._folder)))
+                ending = self._started(engine)
                 code, over = ending.code, after(name, ending)
             if over is None or self._asked:
                 break
             log.error("%s", over.message)
             passed = (*passed, over)
         return code if code >= 0 else 128 - code
+
+    def _started(self, engine: Engine) -> Ending:
+        """The engine with guesses where they are asked for; where it does not come up so, without."""
+        config = begin(self._config, self._folder)
+        ending = self._one(engine.command(config))
+        over = after(engine.name, ending)
+        if config.speculation.method == "off" or over is None or ending.served or self._asked:
+            return ending
+        return self._one(engine.command(begin(self._config, self._folder, fault=over.message)))
 
     def _one(self, command: Sequence[str]) -> Ending:
         """One engine from its start to its end. What is left in the folder of one before it is taken away."""

@@ -25,18 +25,23 @@ log = logging.getLogger("trimtab_engine.speculation")
 Answers = Callable[[str], Awaitable[list[list[int]]]]
 
 
-def begin(config: Config, folder: Path) -> Config:
-    """Leaves in the run folder whether the next engine shall guess; the configuration to start that with."""
+def begin(config: Config, folder: Path, *, fault: str = "") -> Config:
+    """Leaves in the run folder whether the next engine shall guess; the configuration to start that with.
+
+    `fault` is why it did not come up when it should.
+    """
     asked, file = config.speculation, SwitchFile(folder)
     file.path.unlink(missing_ok=True)
     if asked.method == "off":
         return config
-    fault = objection(config.model, asked.draft_model) if asked.draft_model is not None else ""
+    why = Why.FAILED if fault else Why.CHECK_FAILED
+    if not fault and asked.draft_model is not None:
+        fault = objection(config.model, asked.draft_model)
     if not fault:
         file.write(Switch(method=asked.method, on=True, since=now()))
         return config
-    message = f"Nothing is guessed: {fault}."
-    file.write(Switch(method=asked.method, on=False, why=Why.CHECK_FAILED, message=message, since=now()))
+    message = f"Nothing is guessed: {fault.rstrip('.')}."
+    file.write(Switch(method=asked.method, on=False, why=why, message=message, since=now()))
     log.error("%s", message)
     return config.model_copy(update={"speculation": SpeculationConfig()})
 
@@ -65,7 +70,7 @@ class Speculating:
 
     def _current(self) -> Switch | None:
         """The switch; the engine may have turned it."""
-        self._switch = self._file.read_if_changed() or self._switch
+        self._switch = self._file.news() or self._switch
         return self._switch
 
     async def prove(self, answers: Answers) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 
 from trimtab_engine.shared.folder import SPECULATION, read_json, replace_json
 from trimtab_engine.speculation.switch import Switch, switch_from_json
+
+log = logging.getLogger("trimtab_engine.speculation")
 
 
 class SwitchFile:
@@ -21,8 +24,8 @@ class SwitchFile:
         document = read_json(self.path)
         return None if document is None else switch_from_json(document)
 
-    def read_if_changed(self) -> Switch | None:
-        """The same, once after each change. One look costs a microsecond."""
+    def news(self) -> Switch | None:
+        """The same, once after each change. One look costs a microsecond. What cannot be read changes nothing."""
         try:
             stat = os.stat(self.path)
         except OSError:
@@ -30,9 +33,12 @@ class SwitchFile:
         mark = (stat.st_ino, stat.st_mtime_ns)
         if mark == self._seen:
             return None
-        switch = self.read()
         self._seen = mark
-        return switch
+        try:
+            return self.read()
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            log.error("Guessing stays as it is: the switch cannot be read: %s", error)
+            return None
 
     def write(self, switch: Switch) -> None:
         replace_json(self.path, switch.as_json())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 from trimtab_engine.engines.common.metrics import EngineMetrics
@@ -69,7 +70,7 @@ class Guessing:
     def look(self) -> None:
         """Takes up what the switch says, and tells what came of guessing."""
         self.count()
-        switch = self._file.read_if_changed()
+        switch = self._file.news()
         if switch is not None:
             self._generator.speculate(switch.on)
         if self._counters is None or not self._generator.unable:
@@ -118,5 +119,6 @@ class Guessing:
 
     def _off(self, switch: Switch, why: Why, message: str) -> None:
         self._generator.speculate(False)
-        self._file.write(replace(switch, on=False, why=why, message=f"Nothing is guessed: {message}."))
+        told, at = f"Nothing is guessed: {message}.", datetime.now(UTC).isoformat(timespec="milliseconds")
+        self._file.write(replace(switch, on=False, why=why, message=told, since=at))
         log.error("Nothing is guessed: %s", message)

@@ -9,15 +9,12 @@ guessing goes on (`vllm/v1/spec_decode/llm_base_proposer.py`).
 from __future__ import annotations
 
 import json
-import logging
 from pathlib import Path
 from typing import Any
 
 from trimtab_engine.config.speculation import SpeculationConfig
 from trimtab_engine.shared.switched import SwitchFile
 from trimtab_engine.speculation.acceptance import Guessed
-
-log = logging.getLogger("trimtab_engine.scheduler")
 
 
 def arguments(config: SpeculationConfig) -> list[str]:
@@ -50,13 +47,7 @@ class LiveGuesses:
 
     def take_switch(self) -> None:
         """Looks whether guessing was switched; in force in the step that is made next."""
-        if self._guesses is None:
-            return
-        try:
-            switch = self._guesses.read_if_changed()
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            log.error("Guessing stays as it is: the switch cannot be read: %s", error)
-            return
+        switch = self._guesses.news() if self._guesses else None
         if switch is not None:
             self._guessing = switch.on
 
