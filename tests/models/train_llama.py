@@ -32,7 +32,7 @@ RATE = 4e-3
 CHARACTERS = 2_000_000
 SEED = 7
 DRAFT_SHAPE = make_llama.Shape(hidden=64, intermediate=192, layers=2, heads=1, kv_heads=1, max_positions=1024)
-DRAFT_STEPS = 300
+DRAFT_STEPS = 600
 
 DRAFT = "draft"
 VARIANTS = ("w8a8", "w8a8-wrong-scales", "int2", DRAFT)

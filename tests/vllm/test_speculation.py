@@ -104,7 +104,7 @@ def serving(engine: str, name: str, model: Path, **fields: str) -> Iterator[Vllm
 @pytest.fixture(scope="module", params=[f"{engine} {method}" for engine in ENGINES for method in ("ngram", "draft")])
 def server(request: pytest.FixtureRequest, model: Path, draft: Path) -> Iterator[VllmServer]:
     engine, method = str(request.param).split()
-    fields = {"method": method, **({"draft_model": str(draft)} if method == "draft" else {})}
+    fields = {"method": method, "tokens": "3", **({"draft_model": str(draft)} if method == "draft" else {})}
     with serving(engine, method, model, **fields) as running:
         yield running
 
