@@ -10,13 +10,13 @@ from typing import Any
 
 from trimtab_engine.config.model import Config
 from trimtab_engine.config.speculation import SpeculationConfig
+from trimtab_engine.engines.common.proof import parted
 from trimtab_engine.server.control import now
 from trimtab_engine.server.metrics import Metrics
 from trimtab_engine.shared.board import Boards
 from trimtab_engine.shared.leader import Leader
 from trimtab_engine.shared.switched import SwitchFile
 from trimtab_engine.speculation.acceptance import Acceptance, Guessed
-from trimtab_engine.speculation.proof import parted
 from trimtab_engine.speculation.switch import Switch, Why
 from trimtab_engine.speculation.vocabulary import objection
 

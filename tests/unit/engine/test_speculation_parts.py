@@ -17,13 +17,13 @@ from tests.models.make_llama import SHAPES, write
 from tests.unit.engine.rows import Client, Model, expected, following, job, repeating
 from trimtab_engine.config.load import ConfigError, load
 from trimtab_engine.config.speculation import SpeculationConfig
+from trimtab_engine.engines.common.proof import PROMPTS, parted
 from trimtab_engine.engines.onnx.batcher import Batcher, Bounds
 from trimtab_engine.engines.onnx.draft import Draft
 from trimtab_engine.engines.vllm import guesses
 from trimtab_engine.engines.vllm.command import command
 from trimtab_engine.speculation.acceptance import Acceptance, Guessed
 from trimtab_engine.speculation.guess import LOOKED_AT, guess, lookup
-from trimtab_engine.speculation.proof import PROMPTS, parted
 from trimtab_engine.speculation.switch import Switch, Why, switch_from_json
 from trimtab_engine.speculation.vocabulary import objection
 

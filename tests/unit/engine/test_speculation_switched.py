@@ -20,6 +20,7 @@ from tests.unit.engine.test_engine_live import Plain
 from trimtab_engine.config.load import load
 from trimtab_engine.config.model import Config
 from trimtab_engine.engines.common.api import Api
+from trimtab_engine.engines.common.proof import PROMPTS
 from trimtab_engine.engines.common.protocol import Output
 from trimtab_engine.engines.common.requests import Wish
 from trimtab_engine.engines.registry import ENGINES
@@ -30,7 +31,6 @@ from trimtab_engine.shared.board import Board, Boards, Notice
 from trimtab_engine.shared.folder import VARIABLE
 from trimtab_engine.shared.switched import SwitchFile
 from trimtab_engine.speculation.acceptance import Guessed
-from trimtab_engine.speculation.proof import PROMPTS
 from trimtab_engine.speculation.switch import Switch, Why
 
 ON = Switch(method="ngram", on=True, since="2026-01-01T00:00:00Z")

@@ -9,11 +9,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from trimtab_engine.engines.common.metrics import EngineMetrics
+from trimtab_engine.engines.common.proof import PROMPTS, TOKENS, parted
 from trimtab_engine.engines.common.protocol import Generator, Output
 from trimtab_engine.engines.common.requests import Wish
 from trimtab_engine.shared.switched import SwitchFile
 from trimtab_engine.speculation.acceptance import Guessed
-from trimtab_engine.speculation.proof import PROMPTS, TOKENS, parted
 from trimtab_engine.speculation.switch import Switch, Why
 
 log = logging.getLogger("trimtab_engine.engine")

@@ -7,9 +7,9 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
+from trimtab_engine.engines.common.proof import PROMPTS, TOKENS
 from trimtab_engine.engines.facts import Attention
 from trimtab_engine.engines.vllm.worker import QUESTION
-from trimtab_engine.speculation.proof import PROMPTS, TOKENS
 
 log = logging.getLogger("trimtab_engine.gate")
 
