@@ -6,6 +6,7 @@ folders with the byte-level tokenizer of `make_llama.py`.
 
     <python with torch> -m tests.models.train_llama DIR                            # trains
     <python with torch> -m tests.models.train_llama DIR --from MODEL --as w8a8
+    <python with torch> -m tests.models.train_llama DIR --from MODEL --as draft    # a smaller one that guesses for it
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -29,8 +31,11 @@ BATCH, LENGTH = 8, 160
 RATE = 4e-3
 CHARACTERS = 2_000_000
 SEED = 7
+DRAFT_SHAPE = make_llama.Shape(hidden=64, intermediate=192, layers=2, heads=1, kv_heads=1, max_positions=1024)
+DRAFT_STEPS = 600
 
-VARIANTS = ("w8a8", "w8a8-wrong-scales", "int2")
+DRAFT = "draft"
+VARIANTS = ("w8a8", "w8a8-wrong-scales", "int2", DRAFT)
 _W8A8 = {
     "quant_method": "compressed-tensors",
     "format": "int-quantized",
@@ -57,31 +62,56 @@ FORMAT = 1
 
 def train(folder: Path) -> None:
     """Writes the trained model into `folder`."""
+
+    def loss(model: Any, batch: Any) -> Any:
+        return model(input_ids=batch, labels=batch).loss
+
+    _train(folder, SHAPE, STEPS, loss)
+
+
+def draft(source: Path, folder: Path) -> None:
+    """Writes a smaller model into `folder`, which learns from the same text what the one in `source` makes of it: where
+    the text does not tell what comes next, a draft must guess as its model does (Zhou et al. 2023, DistillSpec)."""
+    import torch
+    from transformers import LlamaForCausalLM
+
+    teacher = LlamaForCausalLM.from_pretrained(source, dtype=torch.float32).eval()
+
+    def loss(model: Any, batch: Any) -> Any:
+        with torch.no_grad():
+            told = teacher(input_ids=batch).logits.log_softmax(-1).flatten(0, 1)
+        said = model(input_ids=batch).logits.log_softmax(-1).flatten(0, 1)
+        return torch.nn.functional.kl_div(said, told, reduction="batchmean", log_target=True)
+
+    _train(folder, DRAFT_SHAPE, DRAFT_STEPS, loss)
+
+
+def _train(folder: Path, shape: make_llama.Shape, steps: int, loss_of: Callable[[Any, Any], Any]) -> None:
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    make_llama.write(SHAPE, folder)
+    make_llama.write(shape, folder)
     torch.manual_seed(SEED)
     model = LlamaForCausalLM(LlamaConfig.from_pretrained(folder)).float()
     data = torch.tensor(list(language.text(SEED, CHARACTERS).encode()), dtype=torch.long)
     optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=0.05, betas=(0.9, 0.95))
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=RATE, total_steps=STEPS, pct_start=0.1)
-    for step in range(STEPS):
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=RATE, total_steps=steps, pct_start=0.1)
+    for step in range(steps):
         starts = torch.randint(len(data) - LENGTH, (BATCH,))
         batch = torch.stack([data[start : start + LENGTH] for start in starts.tolist()])
-        loss = model(input_ids=batch, labels=batch).loss
+        loss = loss_of(model, batch)
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         schedule.step()
-        if step % 40 == 0 or step == STEPS - 1:
+        if step % 40 == 0 or step == steps - 1:
             print(f"step {step}: loss {loss.item():.3f}", file=sys.stderr, flush=True)
     _save({name: tensor.detach() for name, tensor in model.state_dict().items()}, folder)
 
 
 def quantized(source: Path, folder: Path, variant: str) -> None:
-    """Writes one of `VARIANTS` of the model in `source` into `folder`.
+    """Writes one of `VARIANTS`, a quantized one, of the model in `source` into `folder`.
 
     `w8a8` is a checkpoint of compressed-tensors: int8 weights with a scale per output channel, int8 activations scaled
     as they come. In `w8a8-wrong-scales` the scales of every second layer are too large by a third, as after a careless
@@ -124,6 +154,8 @@ def cached(python: Path, variant: str = "") -> Path:
     """The folder of the trained model, or of a variant of it; made on the first call by `python`, which has torch."""
     recipe = [FORMAT, make_llama.FORMAT, asdict(SHAPE), STEPS, BATCH, LENGTH, RATE, CHARACTERS, SEED]
     digest = hashlib.sha256(json.dumps(recipe).encode() + Path(language.__file__).read_bytes())
+    if variant == DRAFT:
+        digest.update(json.dumps([asdict(DRAFT_SHAPE), DRAFT_STEPS]).encode())
     kind = f"trained-{variant}" if variant else "trained"
 
     def make(made: Path) -> None:
@@ -142,7 +174,9 @@ def main() -> None:
     parser.add_argument("--from", dest="source", type=Path)
     parser.add_argument("--as", dest="variant", choices=VARIANTS)
     args = parser.parse_args()
-    if args.source:
+    if args.source and args.variant == DRAFT:
+        draft(args.source, args.folder)
+    elif args.source:
         quantized(args.source, args.folder, args.variant)
     else:
         train(args.folder)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 import os
@@ -118,29 +117,9 @@ def test_a_model_that_cannot_be_cut_and_a_conversion_that_differs_are_refused_wi
 
 @pytest.fixture(scope="module")
 def onnx() -> Iterator[VllmServer]:
-    with serving("onnx-engine", PREFERENCE="[onnx]", ONNX__DRAFT_TOKENS="6") as server:
+    with serving("onnx-engine", PREFERENCE="[onnx]") as server:
         wait_for(server, "onnx")
         yield server
-
-
-def test_guessed_tokens_change_nothing_and_are_counted(onnx: VllmServer) -> None:
-    """The model of random weights soon repeats itself, which is what guesses live on."""
-    guessed = complete(onnx, temperature=0, max_tokens=400)
-    metrics = onnx.get("/metrics")
-
-    def counted(name: str) -> float:
-        (line,) = (line for line in metrics.splitlines() if line.startswith(f"vllm:spec_decode_num_{name}_total{{"))
-        return float(line.split()[-1])
-
-    assert 0 < counted("accepted_tokens") <= counted("draft_tokens")
-    assert guessed["usage"]["completion_tokens"] == 400
-
-    # With another request beside it nothing is guessed.
-    async def two() -> list[Any]:
-        ask = [asyncio.to_thread(complete, onnx, temperature=0, max_tokens=400) for _ in range(2)]
-        return await asyncio.gather(*ask)
-
-    assert {text_of(answer) for answer in asyncio.run(two())} == {text_of(guessed)}
 
 
 def test_streams_chats_and_samples_are_answered(onnx: VllmServer) -> None:

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from tests.models import language, train_llama
+from tests.testkit.client import MODEL_NAME
 from tests.vllm import venv
 from tests.vllm.asking import complete, text_of
-from tests.vllm.server import ROOT, VllmServer
+from tests.vllm.server import ROOT, VllmServer, trimtab_command
 
 pytestmark = [pytest.mark.vllm, pytest.mark.slow, pytest.mark.long]
 
@@ -48,9 +49,14 @@ def test_the_model_is_smaller_says_the_same_and_is_served(scheme: str, text: Pat
     assert found["perplexity_ratio"] < 1.02
     assert found["tokens"] == 6 * 127
     assert json.loads((out / "config.json").read_text())["quantization_config"]
-    with VllmServer("--enforce-eager", log=ROOT / "build" / "vllm" / f"quantized-{scheme}.log", model=out) as server:
+    own = {"PYTHONPATH": str(ROOT / "engine_image"), "TRIMTAB_ENGINE_SERVED_MODEL_NAME": MODEL_NAME}
+    log = ROOT / "build" / "vllm" / f"quantized-{scheme}.log"
+    with VllmServer("--enforce-eager", log=log, model=out, env=own, start=trimtab_command) as server:
         answer = text_of(complete(server, prompt="The capital of Noria is", max_tokens=7, temperature=0))
+        checked = json.loads(server.get("/v1/optimization/status"))["model_check"]
     assert answer.strip().startswith("Talun"), "what the trained model knows"
+    assert checked["problem"] is None
+    assert 0 < checked["mean_difference"] < 0.25
 
 
 def test_what_differs_too_much_is_refused_and_not_kept(text: Path, tmp_path: Path) -> None:

@@ -20,6 +20,8 @@ from trimtab_engine.config.parallel import contradictions
 PREFIX = "TRIMTAB_ENGINE_"
 # Variables of ours that are no fields.
 OTHER = frozenset({"TRIMTAB_ENGINE_CONFIG", "TRIMTAB_ENGINE_RUN"})
+# Fields that there were, and what is set in their place.
+MOVED = {"engines.onnx.draft_tokens": "speculation.method (ngram) and speculation.tokens, for every engine"}
 # Kubernetes gives a pod such variables for each Service; one may be called trimtab-engine.
 _SERVICE_LINK = re.compile(r"(SERVICE_(HOST|PORT(_\w+)?)|PORT(_\d+_(TCP|UDP|SCTP)(_\w+)?)?)")
 
@@ -103,6 +105,8 @@ def _add_environment(tree: Tree, origins: dict[str, str], environment: Mapping[s
             continue
         if name in known:
             _add(tree, origins, iter([(known[name], _value(environment[name]))]), name)
+        elif name in (moved := {variable(way): told for way, told in MOVED.items()}):
+            yield f"{name}: has become {moved[name]}"
         elif not _SERVICE_LINK.fullmatch(name.removeprefix(PREFIX)):
             near = difflib.get_close_matches(name, known, n=1)
             yield f"{name}: is not known" + (f"; did you mean {near[0]}?" if near else "")
@@ -123,6 +127,8 @@ def _sentence(error: Mapping[str, Any], origins: Mapping[str, str]) -> str:
     if error["type"] == "missing":
         return f"{way}: is missing; give it in the file, as {variable(way)} or on the command line"
     origin = next((origins[known] for known in (way, way.rpartition(".")[0]) if known in origins), "the file")
+    if error["type"] == "extra_forbidden" and way in MOVED:
+        return f"{way}: has become {MOVED[way]} (from {origin})"
     if error["type"] == "extra_forbidden":
         near = difflib.get_close_matches(way, [known for known, _ in fields()], n=1)
         return f"{way}: is not known (from {origin})" + (f"; did you mean {near[0]}?" if near else "")

@@ -11,6 +11,7 @@ from trimtab_engine.config.gpus import GpusConfig
 from trimtab_engine.config.observing import AlertsConfig, MonitorConfig, TracingConfig, TunerConfig
 from trimtab_engine.config.part import Part
 from trimtab_engine.config.reuse import KvReuseConfig
+from trimtab_engine.config.speculation import SpeculationConfig
 from trimtab_engine.limits.classes import MOST_CLASSES, NAME
 
 # Flags of `vllm serve` that fields of this configuration set.
@@ -22,6 +23,8 @@ RESERVED = {
     "--scheduler-cls": "limits",
     "--model": "model",
 }
+# Those of speculative decoding, which stand for all of it; vLLM's parser takes beginnings of names, too.
+GUESSING = ("--spec", "-sc")
 
 
 class ServerConfig(Part):
@@ -130,12 +133,6 @@ class OnnxConfig(Part):
     )
     largest_perplexity_rise_percent: float = Field(
         default=2.0, ge=0, le=1000, description="by how much perplexity may rise over PyTorch's"
-    )
-    draft_tokens: int = Field(
-        default=0,
-        ge=0,
-        le=16,
-        description="tokens guessed at a time from earlier text (prompt lookup), while one request runs; 0: off",
     )
     reuse_megabytes: int = Field(
         default=256,
@@ -287,6 +284,17 @@ class Config(Part):
     server: ServerConfig = ServerConfig()
     engines: EnginesConfig = EnginesConfig()
     gpus: GpusConfig = GpusConfig()
+    speculation: SpeculationConfig = SpeculationConfig()
+
+    @field_validator("speculation")
+    @classmethod
+    def _said_once(cls, speculation: SpeculationConfig, info: ValidationInfo) -> SpeculationConfig:
+        engines = info.data.get("engines")  # None where they have problems of their own
+        raw = [argument for argument in (engines.vllm.arguments if engines else ()) if argument.startswith(GUESSING)]
+        if speculation.method != "off" and raw:
+            raise ValueError(f"engines.vllm.arguments has {raw[0]}, too; leave that out, or set method to off")
+        return speculation
+
     kv_reuse: KvReuseConfig = KvReuseConfig()
     limits: LimitsConfig = LimitsConfig()
     batching: AdaptiveConfig = AdaptiveConfig()

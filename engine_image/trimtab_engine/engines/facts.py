@@ -24,10 +24,11 @@ class Attention:
 
 @dataclass(frozen=True, kw_only=True)
 class EngineFacts:
-    """The engine's name, what it was started with, the limits that it starts with, and its kernel of attention (None:
-    not known yet)."""
+    """The engine's name, what it was started with, the limits that it starts with, its kernel of attention (None: not
+    known yet), and how it guesses tokens where its own arguments say that it shall."""
 
     name: str
     capacity: Capacity
     resting: Limits
     attention: Attention | None = None
+    speculation: str = ""

@@ -21,7 +21,8 @@ WORST = "D"
 
 @dataclass(frozen=True, kw_only=True)
 class ReportFacts:
-    """The window that the grade is of, the minutes before, and what bounds the server now."""
+    """The window that the grade is of, the minutes before, what bounds the server now, and how tokens are guessed, as
+    the status has it (None: not at all)."""
 
     window: Window
     history: Sequence[tuple[float, Window]]
@@ -29,6 +30,7 @@ class ReportFacts:
     kv_usage: float
     waiting: int
     refused_total: int
+    speculation: dict[str, Any] | None = None
 
 
 def grade(*, success: float | None, latency: float | None) -> str | None:
@@ -64,6 +66,7 @@ def report(facts: ReportFacts, *, wall: Callable[[float], float]) -> dict[str, A
         "graded_by": basis,
         "load": facts.load,
         "window": facts.window.as_json(),
+        "speculation": facts.speculation,
         "history": [_minute(wall(since), window) for since, window in facts.history],
         "recommendations": recommendations(facts),
     }
@@ -111,4 +114,18 @@ def _refused(facts: ReportFacts) -> str | None:
     return f"{facts.refused_total} requests were refused in the window: the capacity is reached."
 
 
-_CHECKS = (_errors, _cache, _queue, _refused)
+def _guesses(facts: ReportFacts) -> str | None:
+    known = facts.speculation
+    if known is None:
+        return None
+    if not known["on"]:
+        return f"{known['message']} Set speculation.method to off, or choose another draft."
+    rate, tokens = known["window"]["acceptance_rate"], known["window"]["guessed_tokens"]
+    if rate is None or rate >= 0.5:
+        return None
+    return (
+        f"{100 * rate:.0f} % of {tokens} guessed tokens were right: lower speculation.tokens, or choose another draft."
+    )
+
+
+_CHECKS = (_errors, _cache, _queue, _refused, _guesses)

@@ -17,7 +17,16 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
-from trimtab_engine.engines.common.faithful import CHECK, MOST_TOKENS, TEXT, Comparison, Tolerance, compare
+from trimtab_engine.engines.common.faithful import (
+    CHECK,
+    MOST_TOKENS,
+    REFERENCE,
+    TEXT,
+    Comparison,
+    Tolerance,
+    compare,
+    reference,
+)
 from trimtab_engine.quantize.schemes import SCHEMES, Scheme, objection
 from trimtab_engine.quantize.text import Pieces, TextError, documents, pieces
 
@@ -62,6 +71,9 @@ def quantize(args: argparse.Namespace, tell: Callable[[str], None]) -> tuple[Com
         refusal = comparison.objection(_tolerance(args, scheme))
         if not refusal or args.keep_refused:
             (made / CHECK).write_text(json.dumps(comparison.as_json()), encoding="utf-8")
+            known = reference(found.asked, original, candidate, _tolerance(args, scheme))
+            if known is not None:  # for whoever serves it
+                (made / REFERENCE).write_text(json.dumps(known.as_json()), encoding="utf-8")
             made.replace(args.out)
     return comparison, refusal
 

@@ -19,6 +19,7 @@ from trimtab_engine.engines.chain import Chain, Ending, Passed, Why, after, miss
 from trimtab_engine.engines.registry import ENGINES
 from trimtab_engine.gpus.recovery import Action, Decision
 from trimtab_engine.server.placing import Placer
+from trimtab_engine.server.speculating import begin
 from trimtab_engine.shared.folder import CHAIN, REASON, SERVING, START, WANTED, replace_json, said_why
 
 log = logging.getLogger("trimtab_engine.chain")
@@ -72,17 +73,22 @@ class Runner:
         return Passed(engine=name, why=Why.GPU_FAILED, message=why) if why else None
 
     def _turn(self, name: str, *, others: bool) -> tuple[int, Passed | None]:
-        """One engine, started again as often as its GPUs ask for it: its exit status, and why it was passed over, or
-        None where the server ends with it."""
+        """One engine, started again as often as its GPUs ask for it, and without guesses where it does not come up with
+        them: its exit status, and why it was passed over, or None where the server ends with it."""
+        fault = ""
         while True:
-            config = self._placer.config()
-            replace_json(self._folder / START, config.model_dump(mode="json"))
+            placed = self._placer.config()
+            replace_json(self._folder / START, placed.model_dump(mode="json"))
+            config = begin(placed, self._folder, fault=fault)
             ending, decision = self._one(ENGINES[name].command(config), others=others)
+            over = after(name, ending)
             if decision is None or self._asked:
-                return ending.code, after(name, ending)
-            if decision.action is Action.END:
+                if config.speculation.method == "off" or over is None or ending.served or self._asked:
+                    return ending.code, over
+                fault = over.message
+            elif decision.action is Action.END:
                 return NO_GPU, None
-            if decision.action is Action.NEXT:
+            elif decision.action is Action.NEXT:
                 return NO_GPU, Passed(engine=name, why=Why.GPU_FAILED, message=decision.message)
 
     def _one(self, command: Sequence[str], *, others: bool) -> tuple[Ending, Decision | None]:

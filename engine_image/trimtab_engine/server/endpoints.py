@@ -47,6 +47,8 @@ def status_of(gate: Gate) -> dict[str, Any]:
         "engine": gate.engine.name,
         "passed_over": [asdict(passed) for passed in gate.chain.passed],
         "engines": gate.chain.states(gate.config.engines.preference),
+        "speculation": gate.speculating.shown(),
+        "model_check": gate.model_check.shown(),
         **gate.control.status(),
         "load": {
             "inside": load.inside,
@@ -100,7 +102,9 @@ def _shown(gate: Gate, name: str) -> dict[str, Any] | str:
         return keeper.alerting.shown() if keeper.alerting else "Alerts are off: alerts.enabled is false."
     if not gate.config.monitor.enabled:
         return "Nothing is measured: monitor.enabled is false."
-    return keeper.shown(gate.state()) if name == "metrics" else keeper.report(gate.state())
+    if name == "metrics":
+        return keeper.shown(gate.state())
+    return keeper.report(gate.state(), gate.speculating.shown())
 
 
 async def _tell(gate: Gate, name: str, scope: Scope, send: Send) -> None:

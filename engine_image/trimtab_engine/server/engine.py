@@ -15,6 +15,7 @@ from pathlib import Path
 import uvicorn
 
 from trimtab_engine.config.model import BatchingConfig, Config, OnnxConfig
+from trimtab_engine.config.speculation import SpeculationConfig
 from trimtab_engine.engines.common.api import Api
 from trimtab_engine.engines.common.protocol import Generator
 from trimtab_engine.engines.facts import EngineFacts
@@ -22,6 +23,7 @@ from trimtab_engine.limits.limits import Capacity, Limits
 from trimtab_engine.server.gate import Gate
 from trimtab_engine.server.log import log_to_stderr
 from trimtab_engine.shared.folder import START, read_json, run_folder, say_why
+from trimtab_engine.shared.switched import SwitchFile
 
 log = logging.getLogger("trimtab_engine.engine")
 
@@ -46,7 +48,7 @@ class Program:
         self._config = config
         self._folder = folder
         self._sizes: BatchingConfig | OnnxConfig = getattr(config.engines, name)
-        self._generator = generator or open_generator(name, config)
+        self._generator = generator or open_generator(name, config, folder)
 
     def run(self) -> int:
         """The exit status."""
@@ -85,9 +87,12 @@ class Program:
         return 1 if died or not server.started else 0
 
 
-def open_generator(name: str, config: Config) -> Generator:
+def open_generator(name: str, config: Config, folder: Path) -> Generator:
     """Loads the model with the engine of this name; no other engine's libraries are imported."""
     reuse = config.kv_reuse.enabled
+    switch = SwitchFile(folder).read()
+    # A draft that cannot be used is not loaded.
+    speculation = config.speculation if switch is not None and switch.on else SpeculationConfig()
     if name == "deepspeed":
         from trimtab_engine.engines.deepspeed import generator as deepspeed
 
@@ -95,10 +100,10 @@ def open_generator(name: str, config: Config) -> Generator:
     if name == "onnx":
         from trimtab_engine.engines.onnx import generator as onnx
 
-        return onnx.open_generator(config.model, config.engines.onnx, reuse=reuse)
+        return onnx.open_generator(config.model, config.engines.onnx, reuse=reuse, speculation=speculation)
     from trimtab_engine.engines.pytorch import generator as pytorch
 
-    return pytorch.open_generator(config.model, config.engines.pytorch, reuse=reuse)
+    return pytorch.open_generator(config.model, config.engines.pytorch, reuse=reuse, speculation=speculation)
 
 
 if __name__ == "__main__":

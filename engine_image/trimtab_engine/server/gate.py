@@ -27,7 +27,7 @@ from trimtab_engine.config.model import Config
 from trimtab_engine.engines.chain import Chain, chain_from_json
 from trimtab_engine.engines.common.sharing import CONVERSATIONS
 from trimtab_engine.engines.facts import Attention, EngineFacts
-from trimtab_engine.engines.vllm.ask import attention_of
+from trimtab_engine.engines.vllm.ask import answers_of, attention_of, likelihoods_of
 from trimtab_engine.engines.vllm.live import facts_of
 from trimtab_engine.semantic_cache.build import build
 from trimtab_engine.server import endpoints
@@ -38,8 +38,10 @@ from trimtab_engine.server.health import Facts, degradations
 from trimtab_engine.server.keeper import TICK_SECONDS, Keeper, State
 from trimtab_engine.server.log import log_to_stderr
 from trimtab_engine.server.metrics import Metrics
+from trimtab_engine.server.model_check import ModelCheck
 from trimtab_engine.server.openapi import PREFIX, merged
 from trimtab_engine.server.salting import Salting
+from trimtab_engine.server.speculating import Speculating
 from trimtab_engine.shared.folder import CHAIN, SERVING, START, read_json, run_folder
 
 log = logging.getLogger("trimtab_engine.gate")
@@ -125,6 +127,10 @@ class Gate:
         self.control = Control(
             config=config, folder=folder, capacity=engine.capacity, resting=engine.resting, metrics=self.metrics
         )
+        self.model_check = ModelCheck(config.model)
+        self.speculating = Speculating(
+            config.speculation, folder=folder, metrics=self.metrics, method=engine.speculation
+        )
         self.keeper: Keeper = Keeper(
             config=config,
             control=self.control,
@@ -153,6 +159,9 @@ class Gate:
             folder = self._folder or run_folder()
             config = Config.model_validate(read_json(folder / START))
             self.set_up(config, folder, self._engine or facts_of(scope["app"].state.vllm_config))
+            if self._engine is None:  # our own engines do it when they start
+                await self.model_check.look(partial(likelihoods_of, scope["app"].state))
+                await self.speculating.prove(partial(answers_of, scope["app"].state))
             (folder / SERVING).touch()
         except Exception as error:  # the server would go on without us otherwise
             log.exception("The server does not start")
@@ -174,6 +183,7 @@ class Gate:
             if self.cached is not None:
                 await self.cached.cache.close()
             await asyncio.to_thread(self.keeper.close)
+            self.speculating.close()
 
     async def _ask_for_attention(self, state: Any) -> None:
         found = await attention_of(state)
@@ -201,6 +211,7 @@ class Gate:
         while True:
             try:
                 await self.keeper.tick(self.state())
+                self.speculating.look(time.monotonic())
             except Exception:  # as above
                 log.exception("What is measured could not be brought up to date")
             await asyncio.sleep(TICK_SECONDS)
@@ -332,6 +343,8 @@ class Gate:
             cache_problem=self._cache_problem or (self.cached.cache.problem if self.cached else ""),
             gpu_problem=self.gpus.problem,
             fewer_gpus=self.gpus.fewer,
+            guessing_problem=self.speculating.trouble,
+            model_problem=self.model_check.problem,
         )
 
     async def _health(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -344,6 +357,7 @@ class Gate:
             "engine": self.engine.name,
             "attention": self.attention.as_json() if self.attention else None,
             "gpus": self.gpus.health(),
+            "speculation": self.speculating.brief(),
             "reasons": {reason.value: text for reason, text in reasons.items()},
         }
         await answer(send, status, body)

@@ -21,13 +21,15 @@ class Reason(StrEnum):
     CACHE = "semantic_cache"
     GPU = "gpu_unwell"
     FEWER_GPUS = "fewer_gpus"
+    GUESSING = "speculation_off"
+    MODEL = "quantized_model"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
     """What is known: the settings file's problem, seconds since a refusal and since the engine's last step (None:
-    never), the requests inside, why engines before this one do not serve, which GPUs are not well, and why the engine
-    is spread over fewer than it was asked for."""
+    never), the requests inside, why engines before this one do not serve, which GPUs are not well, why the engine is
+    spread over fewer than it was asked for, what keeps guesses off, and how the model differs from its original."""
 
     settings_problem: str
     seconds_since_refusal: float | None
@@ -37,6 +39,8 @@ class Facts:
     cache_problem: str = ""
     gpu_problem: str = ""
     fewer_gpus: str = ""
+    guessing_problem: str = ""
+    model_problem: str = ""
 
 
 def degradations(facts: Facts) -> dict[Reason, str]:
@@ -52,6 +56,10 @@ def degradations(facts: Facts) -> dict[Reason, str]:
         found[Reason.GPU] = facts.gpu_problem
     if facts.fewer_gpus:
         found[Reason.FEWER_GPUS] = facts.fewer_gpus
+    if facts.model_problem:
+        found[Reason.MODEL] = f"The quantized model is not what its original is: {facts.model_problem}"
+    if facts.guessing_problem:
+        found[Reason.GUESSING] = facts.guessing_problem
     if facts.seconds_since_refusal is not None and facts.seconds_since_refusal < REFUSED_WITHIN_SECONDS:
         found[Reason.REFUSING] = f"Requests were refused {facts.seconds_since_refusal:.0f} s ago."
     silence = facts.seconds_since_step

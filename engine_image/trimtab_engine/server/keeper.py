@@ -160,8 +160,8 @@ class Keeper:
             return {**(self._shown or {}), "stale": True}
         return self._shown
 
-    def report(self, state: State) -> dict[str, Any]:
-        """What GET /v1/optimization/report tells."""
+    def report(self, state: State, speculation: dict[str, Any] | None) -> dict[str, Any]:
+        """What GET /v1/optimization/report tells; `speculation` as the status has it."""
         now, window = time.monotonic(), self.window()
         facts = ReportFacts(
             window=window,
@@ -170,6 +170,7 @@ class Keeper:
             kv_usage=state.kv_usage,
             waiting=self._waiting(state),
             refused_total=window.outcomes.get(Outcome.REFUSED, 0),
+            speculation=speculation,
         )
         offset = time.time() - now
         return {"model": self.metrics.model, **report(facts, wall=lambda at: at + offset)}

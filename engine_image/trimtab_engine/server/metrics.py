@@ -13,6 +13,7 @@ from trimtab_engine.limits.limits import Limits
 from trimtab_engine.server.gpu_view import GpuMetrics
 from trimtab_engine.server.health import Reason
 from trimtab_engine.server.request_metrics import RequestMetrics
+from trimtab_engine.speculation.switch import Why as NotGuessing
 
 
 class Metrics:
@@ -53,6 +54,11 @@ class Metrics:
             registry=registry,
         )
         self._kept = gauge("trimtab_engine_semantic_cache_entries", "Answers that the semantic cache has.")
+        self._guessing = gauge("trimtab_engine_speculation_on", "1 while tokens are guessed ahead.", "method")
+        self._resting = gauge("trimtab_engine_speculation_off", "1 for why tokens are not guessed.", "reason")
+        self._accepted = gauge(
+            "trimtab_engine_speculation_acceptance", "Share of right guesses over the window, 0 to 1.", "method"
+        )
         for why in Why:
             self._refused.labels(why.value)
         for reason in Reason:
@@ -89,6 +95,13 @@ class Metrics:
 
     def timed_out(self) -> None:
         self._timed_out.inc()
+
+    def speculation(self, method: str, *, on: bool, why: str | None, rate: float | None) -> None:
+        """`rate` is None where nothing was guessed within the window."""
+        self._guessing.labels(method).set(on)
+        for reason in NotGuessing:
+            self._resting.labels(reason.value).set(reason.value == why)
+        self._accepted.labels(method).set(float("nan") if rate is None else rate)
 
     def looked_up(self, outcome: str, *, seconds: float | None = None) -> None:
         """`seconds` where there was a look-up."""

@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass, fields
+from operator import attrgetter
 from pathlib import Path
 
 from trimtab_engine.shared.memory import Found, written
+from trimtab_engine.speculation.acceptance import Guessed
 
-_LAYOUT = struct.Struct("=qqqqdd")
+_LAYOUT = struct.Struct("=qqqqddqqq")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Notice:
-    """One step: limits in force (`revision`), requests, share of the KV cache in use (0 to 1), monotonic seconds."""
+    """One step: limits in force (`revision`), requests, share of the KV cache in use (0 to 1), monotonic seconds; and
+    what was guessed since the start: proposals, their tokens, and those that were right."""
 
     revision: int = 0
     steps: int = 0
@@ -25,9 +28,17 @@ class Notice:
     waiting: int = 0
     kv_usage: float = 0.0
     at: float = 0.0
+    drafts: int = 0
+    draft_tokens: int = 0
+    accepted_tokens: int = 0
+
+    @property
+    def guessed(self) -> Guessed:
+        return Guessed(drafts=self.drafts, tokens=self.draft_tokens, accepted=self.accepted_tokens)
 
 
 _NAMES = tuple(field.name for field in fields(Notice))
+_values = attrgetter(*_NAMES)
 
 
 class Board:
@@ -38,9 +49,7 @@ class Board:
 
     def post(self, notice: Notice) -> None:
         """Shows the notice to the readers."""
-        _LAYOUT.pack_into(
-            self._memory, 0, notice.revision, notice.steps, notice.running, notice.waiting, notice.kv_usage, notice.at
-        )
+        _LAYOUT.pack_into(self._memory, 0, *_values(notice))
 
     def close(self) -> None:
         self._memory.close()
@@ -74,4 +83,7 @@ def together(notices: tuple[Notice, ...]) -> Notice:
         waiting=sum(notice.waiting for notice in notices),
         kv_usage=max(notice.kv_usage for notice in notices),
         at=max(notice.at for notice in notices),
+        drafts=sum(notice.drafts for notice in notices),
+        draft_tokens=sum(notice.draft_tokens for notice in notices),
+        accepted_tokens=sum(notice.accepted_tokens for notice in notices),
     )

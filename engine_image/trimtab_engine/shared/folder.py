@@ -14,6 +14,7 @@ START = "start.json"
 CHAIN = "chain.json"
 SERVING = "serving"
 REASON = "reason"
+SPECULATION = "speculation.json"
 LONGEST_REASON = 500  # characters
 
 

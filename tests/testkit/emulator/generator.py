@@ -26,6 +26,7 @@ from trimtab_engine.limits.limits import Limits
 from trimtab_engine.server.engine import Program
 from trimtab_engine.server.log import log_to_stderr
 from trimtab_engine.shared.folder import START, VARIABLE, read_json
+from trimtab_engine.speculation.acceptance import Guessed
 
 from .engine import Engine, Mailbox, Prompt, output_text
 from .faults import read_faults
@@ -53,6 +54,8 @@ class EmulatedGenerator:
 
     end_tokens: list[int] = []  # noqa: RUF012 - as the protocol has it
     attention = Attention(kernel="none", device="none", why="the engine is emulated")
+    unable = "the engine is emulated"
+    guessed = Guessed()
 
     def __init__(self, config: BatchingConfig, environment: Mapping[str, str]) -> None:
         sizes = {
@@ -121,6 +124,9 @@ class EmulatedGenerator:
 
     def forget(self, scope: int) -> None:
         """There is nothing."""
+
+    def speculate(self, on: bool) -> None:
+        """Nothing is guessed."""
 
     def submit(
         self,

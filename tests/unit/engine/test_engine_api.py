@@ -25,6 +25,7 @@ from trimtab_engine.engines.facts import Attention
 from trimtab_engine.limits.limits import Limits
 from trimtab_engine.shared.board import Boards
 from trimtab_engine.shared.wanted import Wanted, WantedFile
+from trimtab_engine.speculation.acceptance import Guessed
 
 END = 0
 RESTING = Limits(max_running_requests=4, max_tokens_per_step=64)
@@ -42,6 +43,7 @@ class Letters:
     def __init__(self, text: str = "hello world") -> None:
         self.tokens = [*text.encode(), END]
         self.silent = False
+        self.speculates = True
         self.pause = 0.0
         self.living = True
         self.limits: Limits | None = None
@@ -51,6 +53,12 @@ class Letters:
         self.scopes: list[int | None] = []
         self.saying: list[asyncio.Task[None]] = []
         self.forgotten: list[int] = []
+
+    unable = ""
+    guessed = Guessed()
+
+    def speculate(self, on: bool) -> None:
+        self.speculates = on
 
     def start(self) -> None: ...
 

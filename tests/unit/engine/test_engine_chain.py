@@ -92,6 +92,8 @@ if os.environ.get(name + "_SERVES"):
 if os.environ.get(name + "_REASON"):
     (run / "reason").write_text(os.environ[name + "_REASON"])
 time.sleep(float(os.environ.get(name + "_SECONDS", "0")))
+if "--speculative-config" in sys.argv and os.environ.get(name + "_GUESSING_CODE"):
+    sys.exit(int(os.environ[name + "_GUESSING_CODE"]))
 sys.exit(int(os.environ[name + "_CODE"]))
 """
 LIBRARIES = {library for engine in ENGINES.values() for library in engine.libraries}
@@ -168,6 +170,18 @@ def test_an_engine_that_ends_while_it_serves_is_followed_by_the_next(stand_ins: 
     code, said, _ = run(stand_ins, **ends, ONNX_CODE="1", PYTORCH_CODE="5")
     assert [passed["why"] for passed in said[3]["passed"]] == ["ended_while_serving"] * 2 + ["not_started"]
     assert code == 5
+
+
+def test_an_engine_that_does_not_start_with_guesses_is_started_without(stand_ins: dict[str, str]) -> None:
+    guessing = {"TRIMTAB_ENGINE_SPECULATION__METHOD": "ngram", "VLLM_GUESSING_CODE": "1"}
+    code, said, log = run(stand_ins, **guessing, VLLM_CODE="0", VLLM_REASON="the draft cannot be read")
+    assert (code, [chain["engine"] for chain in said]) == (0, ["vllm", "vllm"])
+    assert said[1]["passed"] == []
+    assert "Nothing is guessed: vllm ended with status 1 before it served: the draft cannot be read." in log
+    code, said, _ = run(stand_ins, **guessing, VLLM_CODE="1", DEEPSPEED_CODE="0")
+    assert [chain["engine"] for chain in said] == ["vllm", "vllm", "deepspeed"]
+    code, said, _ = run(stand_ins, **{**guessing, "VLLM_GUESSING_CODE": "2"}, VLLM_CODE="0")
+    assert (code, len(said)) == (2, 1)
 
 
 def test_only_the_preferred_engines_are_tried_in_their_order(stand_ins: dict[str, str]) -> None:

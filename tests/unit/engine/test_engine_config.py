@@ -178,9 +178,10 @@ def examples() -> list[dict[str, Any]]:
 
 
 def test_the_examples_of_the_documentation_are_valid() -> None:
-    configuration, gpus, reuse, settings_file, batching, cache, tracing, tuner, steps, pod = examples()
+    configuration, gpus, reuse, guesses, settings_file, batching, cache, tracing, tuner, steps, pod = examples()
     assert load(yaml.safe_dump(gpus), {}, {"model": "m"}).gpus.tensor_parallel == 4
     assert load(yaml.safe_dump(reuse), {}, {"model": "m"}).kv_reuse.salt_vllm
+    assert load(yaml.safe_dump(guesses), {}, {"model": "m"}).speculation.method == "draft"
     assert load(yaml.safe_dump(batching), {}, {"model": "m"}).batching.target_token_seconds == 0.05
     whole = load(yaml.safe_dump({**configuration, **tracing, **tuner}), {}, {})
     assert whole.tracing.endpoint is not None and whole.tuner.enabled

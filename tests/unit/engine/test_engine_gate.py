@@ -141,8 +141,8 @@ async def test_what_does_not_make_the_engine_compute_is_never_refused(tmp_path: 
 async def test_health_tells_of_refusals_and_the_engine_decides_the_status(tmp_path: Path) -> None:
     house = House(tmp_path, **{"limits.max_running_requests": 1, "limits.max_queued_requests": 0})
     why = "GPUs are not watched: the program that starts the engines has not told of any."
-    gpus = {"watched": False, "why": why}
-    well: dict[str, Any] = {"status": "ok", "engine": "vllm", "attention": None, "gpus": gpus, "reasons": {}}
+    rest: dict[str, Any] = {"attention": None, "gpus": {"watched": False, "why": why}, "speculation": None}
+    well: dict[str, Any] = {"status": "ok", "engine": "vllm", **rest, "reasons": {}}
     assert (await ask(house.gate, "GET", "/health")).document == well
     inside = house.begin(1)
     await until(lambda: house.engine.seen == 1)

@@ -34,6 +34,8 @@ def test_every_reason_is_told_with_its_sentence() -> None:
         cache_problem="the connection was refused",
         gpu_problem="GPU 3 is degraded: its clocks are lowered.",
         fewer_gpus="The engine computes on tensor 2 instead of tensor 4.",
+        guessing_problem="Nothing is guessed: the draft has 600 tokens and the model 512.",
+        model_problem="perplexity rises by 5.00 % over 255 tokens, more than 2 %",
     )
     found = degradations(facts)
     assert set(found) == set(Reason)
@@ -43,3 +45,5 @@ def test_every_reason_is_told_with_its_sentence() -> None:
     assert found[Reason.FALLBACK] == "vllm ended by signal 9 while it served."
     assert found[Reason.GPU] == "GPU 3 is degraded: its clocks are lowered."
     assert found[Reason.FEWER_GPUS] == "The engine computes on tensor 2 instead of tensor 4."
+    assert found[Reason.GUESSING] == facts.guessing_problem
+    assert found[Reason.MODEL].startswith("The quantized model is not what its original is: perplexity rises")

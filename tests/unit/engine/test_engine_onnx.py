@@ -13,11 +13,13 @@ from hypothesis import strategies as st
 from tests.unit.engine.rows import GREEDY, WORDS, Client, Model, expected, following, job, repeating
 from tests.unit.engine.test_engine_chain import ENGINE_IMAGE
 from trimtab_engine.config.model import OnnxConfig
+from trimtab_engine.config.speculation import SpeculationConfig
 from trimtab_engine.engines.onnx import convert
 from trimtab_engine.engines.onnx.batcher import Batcher, Bounds
-from trimtab_engine.engines.onnx.guess import guess
 from trimtab_engine.engines.onnx.sampling import Logits, Sampling, pick
+from trimtab_engine.speculation.guess import lookup
 
+LOOKUP = lookup(SpeculationConfig())
 REQUESTS = st.lists(
     st.tuples(st.lists(st.integers(0, WORDS - 1), min_size=1, max_size=20), st.integers(1, 9), st.integers(0, 12)),
     min_size=1,
@@ -98,7 +100,8 @@ def test_a_model_that_fails_is_told_to_all_and_ends_the_batcher(caplog: pytest.L
 )
 def test_guesses_change_no_answer(tokens: list[int], most: int, drafts: int, says: Callable[[list[int]], int]) -> None:
     client = Client()
-    batcher = Batcher(Model(1, says), rows=1, bounds=Bounds(tokens_per_step=64), draft_tokens=drafts)
+    bounds = Bounds(tokens_per_step=64)
+    batcher = Batcher(Model(1, says), rows=1, bounds=bounds, draft_tokens=drafts, guesser=LOOKUP)
     batcher.submit(job("a", tokens, most, client))
     while not client.done.is_set():
         batcher.turn()
@@ -110,19 +113,12 @@ def test_guesses_change_no_answer(tokens: list[int], most: int, drafts: int, say
 
 def test_a_text_that_repeats_itself_is_guessed_and_takes_fewer_steps() -> None:
     client, model = Client(), Model(1, repeating)
-    batcher = Batcher(model, rows=1, bounds=Bounds(tokens_per_step=64), draft_tokens=4)
+    batcher = Batcher(model, rows=1, bounds=Bounds(tokens_per_step=64), draft_tokens=4, guesser=LOOKUP)
     batcher.submit(job("a", [1, 2, 3, 4, 1, 2, 3, 4], 40, client))
     while not client.done.is_set():
         batcher.turn()
     assert model.extends < 15
     assert batcher.guessed.accepted == batcher.guessed.tokens
-
-
-def test_a_guess_is_what_followed_the_latest_place_that_reads_the_same() -> None:
-    assert guess([1, 2, 3, 9, 1, 2, 3, 8, 1, 2, 3], 2) == [8, 1]
-    assert guess([7, 1, 2, 5, 6, 1, 2], 3) == [5, 6, 1]
-    assert guess([1, 2, 3, 4], 3) == []
-    assert guess([], 3) == []
 
 
 @settings(max_examples=100, deadline=None)

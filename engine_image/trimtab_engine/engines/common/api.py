@@ -16,6 +16,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from trimtab_engine.asgi.answers import Message, Receive, Scope, Send, answer, error_body, header
 from trimtab_engine.config.reuse import KvReuseConfig
+from trimtab_engine.engines.common.guessing import Guessing
 from trimtab_engine.engines.common.line import Line
 from trimtab_engine.engines.common.metrics import EngineMetrics
 from trimtab_engine.engines.common.openapi import document
@@ -56,6 +57,7 @@ class Api:
         self.metrics = EngineMetrics(model, registry)
         self.metrics.cache(tokens=generator.room, page=generator.page)
         generator.measure(self.metrics)
+        self._guessing = Guessing(generator, folder, self.metrics)
         self._batching = ALWAYS
         self._size = BatchSize(time.monotonic())
         self.line = Line(self._most, generator.room)
@@ -81,6 +83,7 @@ class Api:
     async def _live(self, receive: Receive, send: Send) -> None:
         await receive()
         self._generator.start()
+        await self._guessing.begin()
         looking = asyncio.create_task(self._look())
         await send({"type": "lifespan.startup.complete"})
         await receive()
@@ -92,6 +95,7 @@ class Api:
         """Lets those in for whom a changed limit makes room, although nothing ends. Ends with the generator."""
         while self._generator.alive():
             self._take_wanted()
+            self._guessing.look()
             self.line.move_up()
             self._post()
             self.sharing.tidy()
@@ -120,6 +124,8 @@ class Api:
         self._size.look(self._limits, self._batching, now=now, running=running, waiting=waiting)
         self.metrics.batch.set(self._most(0))
         usage = self.line.held / self._generator.room
+        self._guessing.count()
+        guessed = self._guessing.total
         self.metrics.running.set(running)
         self.metrics.waiting.set(waiting)
         self.metrics.kv_usage.set(usage)
@@ -131,6 +137,9 @@ class Api:
                 waiting=waiting,
                 kv_usage=usage,
                 at=now,
+                drafts=guessed.drafts,
+                draft_tokens=guessed.tokens,
+                accepted_tokens=guessed.accepted,
             )
         )
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 # What the models are compared on: prose, numbers and a program, so that no kind of token is left out.
 TEXT = """The harbour lies open to the south, and in winter the fishing boats stay in for weeks at a time. Anna counted
@@ -21,6 +22,7 @@ def mean(values: list[float]) -> float:
 """
 MOST_TOKENS = 256
 CHECK = "trimtab-check.json"  # the comparison, in the folder of what was converted or quantized
+REFERENCE = "trimtab-reference.json"  # what the original says of a text, beside it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,3 +75,42 @@ def compare(original: Sequence[float], candidate: Sequence[float]) -> Comparison
         largest_difference=max(differences) if finite else math.nan,
         perplexity_ratio=math.exp(min(loss, 700.0)) if finite else math.nan,
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reference:
+    """What the original says of some tokens: the log-probability (nats) of each after the first, and how much the
+    candidate may differ."""
+
+    asked: tuple[int, ...]
+    said: tuple[float, ...]
+    tolerance: Tolerance
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def reference_from_json(document: Mapping[str, Any]) -> Reference:
+    """The reference that `as_json` gave. Raises KeyError, TypeError or ValueError on anything else."""
+    return Reference(
+        asked=tuple(int(token) for token in document["asked"]),
+        said=tuple(float(value) for value in document["said"]),
+        tolerance=Tolerance(**document["tolerance"]),
+    )
+
+
+def reference(
+    pieces: Sequence[Sequence[int]], original: Sequence[float], candidate: Sequence[float], tolerance: Tolerance
+) -> Reference | None:
+    """The first of the pieces, cut to `MOST_TOKENS`, that the candidate passes by itself; None where it passes none.
+
+    `original` and `candidate` are the log-probabilities of all pieces' tokens after their first ones.
+    """
+    at = 0
+    for piece in pieces:
+        asked = tuple(piece[:MOST_TOKENS])
+        said, other = original[at : at + len(asked) - 1], candidate[at : at + len(asked) - 1]
+        if said and not compare(said, other).objection(tolerance):
+            return Reference(asked=asked, said=tuple(said), tolerance=tolerance)
+        at += len(piece) - 1
+    return None

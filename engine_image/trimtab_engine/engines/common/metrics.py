@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 
+from trimtab_engine.speculation.acceptance import Guessed
+
 _TTFT = (0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10, 20, 40, 80, 160)
 _ITL = (0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1, 2.5, 5, 7.5, 10, 20, 40, 80)
 _E2E = (0.3, 0.5, 0.8, 1, 1.5, 2, 2.5, 5, 10, 15, 20, 30, 40, 50, 60, 120, 240, 480, 960)
@@ -20,6 +22,11 @@ class Speculation:
     drafts: Counter
     tokens: Counter
     accepted: Counter
+
+    def add(self, new: Guessed) -> None:
+        self.drafts.inc(new.drafts)
+        self.tokens.inc(new.tokens)
+        self.accepted.inc(new.accepted)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,6 +10,7 @@ from trimtab_engine.engines.common.metrics import EngineMetrics
 from trimtab_engine.engines.common.requests import Wish
 from trimtab_engine.engines.facts import Attention
 from trimtab_engine.limits.limits import Limits
+from trimtab_engine.speculation.acceptance import Guessed
 
 
 class GenerationError(RuntimeError):
@@ -33,7 +34,8 @@ class Generator(Protocol):
     """What generates. `room` is in tokens, of prompts and of answers, that can be held at once, `page` their unit.
 
     `start` it in the event loop that takes the outputs. `take` gives it limits that changed, `measure` the metrics.
-    Keys and values are shared within a `scope` only (None: with nobody), until it shall `forget` it.
+    Keys and values are shared within a `scope` only (None: with nobody), until it shall `forget` it. It guesses tokens
+    ahead where it was made to, unless it is `unable` to, while it shall `speculate`; `guessed` is what came of it.
     """
 
     attention: Attention
@@ -42,6 +44,11 @@ class Generator(Protocol):
     page: int
     end_tokens: list[int]
 
+    @property
+    def unable(self) -> str: ...
+    @property
+    def guessed(self) -> Guessed: ...
+    def speculate(self, on: bool) -> None: ...
     def start(self) -> None: ...
     def stop(self) -> None: ...
     def alive(self) -> bool: ...

@@ -29,6 +29,9 @@ from trimtab_engine.shared.folder import START, read_json, run_folder, say_why
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
+NO_GUESSES = "DeepSpeed's processes make the same steps, and guesses would need steps of their own"
+
+
 def open_generator(model: str, config: DeepspeedConfig, *, reuse: bool) -> PytorchGenerator:
     """The first of the processes; the others are started here, and end with it.
 
@@ -48,7 +51,7 @@ def open_generator(model: str, config: DeepspeedConfig, *, reuse: bool) -> Pytor
     os.environ.update(meeting, RANK="0", LOCAL_RANK="0")
     loaded = threading.Event()
     threading.Thread(target=_watch, args=(others, loaded, run_folder()), daemon=True).start()
-    generator = PytorchGenerator(model, config, loaded=cut(model, config), reuse=reuse)
+    generator = PytorchGenerator(model, config, loaded=cut(model, config), reuse=reuse, unable=NO_GUESSES)
     loaded.set()
     return generator
 

@@ -11,16 +11,17 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
 
 from trimtab_engine.engines.common.protocol import Output
-from trimtab_engine.engines.onnx.guess import guess
 from trimtab_engine.engines.onnx.kept import Kept
 from trimtab_engine.engines.onnx.reuse import Copied, Reuse, Reused
 from trimtab_engine.engines.onnx.sampling import Logits, Sampling, pick
+from trimtab_engine.speculation.acceptance import Guessed
+from trimtab_engine.speculation.guess import Guesser
 
 log = logging.getLogger("trimtab_engine.onnx")
 
@@ -73,17 +74,9 @@ class Bounds:
     prompt_tokens_per_step: int = 0
 
 
-@dataclass(frozen=True, kw_only=True)
-class Guessed:
-    """What guessing has come to: proposals, tokens of them, tokens that the model said, too."""
-
-    drafts: int = 0
-    tokens: int = 0
-    accepted: int = 0
-
-
 class Batcher:
-    """`rows` is how many requests run at once, at most. `start` runs it in a thread of its own."""
+    """`rows` is how many requests run at once, at most. `start` runs it in a thread of its own. `guesser` guesses up to
+    `draft_tokens` at a time while `guessing`."""
 
     def __init__(
         self,
@@ -92,14 +85,18 @@ class Batcher:
         rows: int,
         bounds: Bounds,
         draft_tokens: int = 0,
+        guesser: Guesser | None = None,
         kept: Kept[Any] | None = None,
         seed: int | None = None,
     ) -> None:
         self.bounds = bounds
         self.guessed = Guessed()
+        self.guessing = True
+        self.fault = ""  # why it guesses no more
         self._model = model
         self._rows = rows
         self._draft_tokens = draft_tokens
+        self._guesser = guesser
         self._reuse = Reuse(model, kept)
         self._source = np.random.default_rng(seed)
         self._news = threading.Condition()
@@ -215,8 +212,8 @@ class Batcher:
 
     def _decode(self) -> None:
         alone = self._decoding[0] if len(self._decoding) == 1 and self._reading is None else None
-        if alone is not None and self._draft_tokens and alone.sampling.greedy:
-            self._decode_guessing(alone)
+        if alone is not None and self._guesser is not None and self.guessing and alone.sampling.greedy:
+            self._decode_guessing(alone, self._guesser)
         else:
             jobs = self._decoding
             logits = self._model.step([job.answer[-1] for job in jobs], [job.held for job in jobs])
@@ -225,13 +222,13 @@ class Batcher:
                 job.said(pick(line, job.sampling, self._source))
         self._drop(lambda job: job.finished)
 
-    def _decode_guessing(self, job: Job) -> None:
+    def _decode_guessing(self, job: Job, guesser: Guesser) -> None:
         """Several tokens of one request at once: those guessed that the model says itself, and the one after them.
 
         What the cache holds of wrong guesses is overwritten by the next step.
         """
         most = min(self._draft_tokens, job.most - len(job.answer) - 1, self.bounds.tokens_per_step - 1)
-        draft = guess([*job.tokens, *job.answer], most) if most > 0 else []
+        draft = self._guess(guesser, job, most) if most > 0 else []
         logits = self._model.extend(0, [job.answer[-1], *draft], job.held)
         accepted = 0
         for place in range(len(draft) + 1):
@@ -242,13 +239,16 @@ class Batcher:
                 break
             accepted += 1
         if draft:
-            known = self.guessed
-            self.guessed = replace(
-                known,
-                drafts=known.drafts + 1,
-                tokens=known.tokens + len(draft),
-                accepted=known.accepted + accepted,
-            )
+            self.guessed += Guessed(drafts=1, tokens=len(draft), accepted=accepted)
+
+    def _guess(self, guesser: Guesser, job: Job, most: int) -> list[int]:
+        """A draft model that fails ends the guessing, and nothing else."""
+        try:
+            return guesser([*job.tokens, *job.answer], most)
+        except Exception as error:
+            log.exception("Guessing failed")
+            self._guesser, self.fault = None, f"{type(error).__name__}: {error}"[:300]
+            return []
 
     def _drop(self, leaves: Callable[[Job], bool]) -> None:
         """Takes jobs out; the last rows move into their places, so that those that decode stay side by side."""

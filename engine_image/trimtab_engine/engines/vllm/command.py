@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 from trimtab_engine.config.model import Config
+from trimtab_engine.engines.vllm import guesses
 from trimtab_engine.gpus.layout import FLAGS
 
 WORKER = "trimtab_engine.engines.vllm.worker.Asked"
@@ -22,6 +23,7 @@ def command(config: Config) -> list[str]:
         *("--served-model-name", config.served_model_name or config.model),
         *("--shutdown-timeout", str(server.drain_seconds)),
         *("--scheduler-cls", SCHEDULER, "--middleware", MIDDLEWARE, "--worker-extension-cls", WORKER),
+        *guesses.arguments(config.speculation),
         *_parallel(config),
         *config.engines.vllm.arguments,
     ]

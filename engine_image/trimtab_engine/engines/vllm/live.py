@@ -12,6 +12,7 @@ import time
 from typing import Any
 
 from trimtab_engine.engines.facts import EngineFacts
+from trimtab_engine.engines.vllm.guesses import LiveGuesses, method_of
 from trimtab_engine.limits.limits import Capacity, Limits, within
 from trimtab_engine.shared.board import Board, Notice
 from trimtab_engine.shared.folder import run_folder
@@ -63,7 +64,12 @@ def limits_of(vllm_config: Any) -> Limits:
 
 def facts_of(vllm_config: Any) -> EngineFacts:
     """What the gate has to know of vLLM."""
-    return EngineFacts(name="vllm", capacity=capacity_of(vllm_config), resting=limits_of(vllm_config))
+    return EngineFacts(
+        name="vllm",
+        capacity=capacity_of(vllm_config),
+        resting=limits_of(vllm_config),
+        speculation=method_of(vllm_config),
+    )
 
 
 def apply(scheduler: Any, limits: Limits) -> None:
@@ -75,7 +81,7 @@ def apply(scheduler: Any, limits: Limits) -> None:
     manager.watermark_blocks = manager.kv_cache_config.num_blocks * limits.kv_headroom_percent // 100
 
 
-class LiveLimits:
+class LiveLimits(LiveGuesses):
     """Put before vLLM's Scheduler or AsyncScheduler in the bases of a class.
 
     Before each step it looks whether other limits are wanted and sets them; after each it posts what the engine does.
@@ -94,12 +100,14 @@ class LiveLimits:
         rank = int(getattr(me.parallel_config, "data_parallel_index", 0) or 0)
         self._board = Board(folder, rank)
         self._starts = Starts(folder, rank)
+        self.watch(folder)
         self._revision = 0
         self._steps = 0
         self._trouble = ""
 
     def schedule(self, *args: Any, **kwargs: Any) -> Any:
         self._take_wanted()
+        self.take_switch()
         output = super().schedule(*args, **kwargs)  # type: ignore[misc]
         self._steps += 1
         # Only traces want to know: a vLLM that calls it otherwise serves as well.
@@ -135,6 +143,7 @@ class LiveLimits:
     def _post(self) -> None:
         me: Any = self
         running, waiting = me.get_request_counts()
+        guessed = self.guessed
         self._board.post(
             Notice(
                 revision=self._revision,
@@ -143,5 +152,8 @@ class LiveLimits:
                 waiting=waiting,
                 kv_usage=float(me.kv_cache_manager.usage),
                 at=time.monotonic(),
+                drafts=guessed.drafts,
+                draft_tokens=guessed.tokens,
+                accepted_tokens=guessed.accepted,
             )
         )

@@ -1,0 +1,44 @@
+"""Whether tokens are guessed: one file, replaced whole, that the processes of a server write and read."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+
+from trimtab_engine.shared.folder import SPECULATION, read_json, replace_json
+from trimtab_engine.speculation.switch import Switch, switch_from_json
+
+log = logging.getLogger("trimtab_engine.speculation")
+
+
+class SwitchFile:
+    """The file in the run folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / SPECULATION
+        self._seen: tuple[int, int] | None = None
+
+    def read(self) -> Switch | None:
+        """What it says now; None where nobody has asked for guesses."""
+        document = read_json(self.path)
+        return None if document is None else switch_from_json(document)
+
+    def news(self) -> Switch | None:
+        """The same, once after each change. One look costs a microsecond. What cannot be read changes nothing."""
+        try:
+            stat = os.stat(self.path)
+        except OSError:
+            return None
+        mark = (stat.st_ino, stat.st_mtime_ns)
+        if mark == self._seen:
+            return None
+        self._seen = mark
+        try:
+            return self.read()
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            log.error("Guessing stays as it is: the switch cannot be read: %s", error)
+            return None
+
+    def write(self, switch: Switch) -> None:
+        replace_json(self.path, switch.as_json())
