@@ -68,8 +68,9 @@ def test_percentiles_of_many_slots_together_are_those_of_their_values(seed: int,
         slots.at(number * 299 / count).itl.update(value)
     found = slots.window(299.0, 300).itl
     assert found is not None
-    for percentile, share in ((found.p50, 0.5), (found.p95, 0.95), (found.p99, 0.99)):
-        assert sum(value <= percentile for value in values) / count == pytest.approx(share, abs=0.01)
+    # Centroids are largest in the middle, and those of merged digests up to twice as large.
+    for percentile, share, error in ((found.p50, 0.5, 0.02), (found.p95, 0.95, 0.01), (found.p99, 0.99, 0.01)):
+        assert sum(value <= percentile for value in values) / count == pytest.approx(share, abs=error)
 
 
 def test_the_error_share_leaves_out_what_is_the_clients_fault() -> None:
