@@ -39,7 +39,7 @@ class Thresholds:
 @dataclass(frozen=True, kw_only=True)
 class Reading:
     """The sliding `window`, the `latest` one since the last reading, the KV cache's use (0 to 1), requests that are
-    inside and that wait; the tuner's gain (None: unknown) whether it has changed limits, and a sentence for each GPU
+    inside and that wait; the tuner's gain (None: unknown), whether it has changed limits, and a sentence for each GPU
     that is not well."""
 
     window: Window

@@ -285,16 +285,6 @@ class Config(Part):
     engines: EnginesConfig = EnginesConfig()
     gpus: GpusConfig = GpusConfig()
     speculation: SpeculationConfig = SpeculationConfig()
-
-    @field_validator("speculation")
-    @classmethod
-    def _said_once(cls, speculation: SpeculationConfig, info: ValidationInfo) -> SpeculationConfig:
-        engines = info.data.get("engines")  # None where they have problems of their own
-        raw = [argument for argument in (engines.vllm.arguments if engines else ()) if argument.startswith(GUESSING)]
-        if speculation.method != "off" and raw:
-            raise ValueError(f"engines.vllm.arguments has {raw[0]}, too; leave that out, or set method to off")
-        return speculation
-
     kv_reuse: KvReuseConfig = KvReuseConfig()
     limits: LimitsConfig = LimitsConfig()
     batching: AdaptiveConfig = AdaptiveConfig()
@@ -307,6 +297,15 @@ class Config(Part):
     tracing: TracingConfig = TracingConfig()
     alerts: AlertsConfig = AlertsConfig()
     tuner: TunerConfig = TunerConfig()
+
+    @field_validator("speculation")
+    @classmethod
+    def _said_once(cls, speculation: SpeculationConfig, info: ValidationInfo) -> SpeculationConfig:
+        engines = info.data.get("engines")  # None where they have problems of their own
+        raw = [argument for argument in (engines.vllm.arguments if engines else ()) if argument.startswith(GUESSING)]
+        if speculation.method != "off" and raw:
+            raise ValueError(f"engines.vllm.arguments has {raw[0]}, too; leave that out, or set method to off")
+        return speculation
 
     @field_validator("alerts", "tuner")
     @classmethod

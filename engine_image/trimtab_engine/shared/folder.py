@@ -62,3 +62,20 @@ def said_why(folder: Path) -> str:
         return (folder / REASON).read_text(encoding="utf-8")
     except FileNotFoundError:
         return ""
+
+
+class Replaced:
+    """A file that is replaced whole, as a reader sees it: `taken` is the mark of the one that was read last."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.taken: tuple[int, int] | None = None
+
+    def news(self) -> tuple[int, int] | None:
+        """The mark of one that was not taken yet; None where there is none. A look costs a microsecond."""
+        try:
+            stat = os.stat(self._path)
+        except OSError:
+            return None
+        mark = (stat.st_ino, stat.st_mtime_ns)
+        return None if mark == self.taken else mark

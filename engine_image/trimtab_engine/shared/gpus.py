@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +11,7 @@ from trimtab_engine.gpus.health import Assessment, Reason, Verdict
 from trimtab_engine.gpus.layout import Layout
 from trimtab_engine.gpus.reading import Reading, reading_from_json
 from trimtab_engine.gpus.recovery import Action, Cause
-from trimtab_engine.shared.folder import read_json, replace_json
+from trimtab_engine.shared.folder import Replaced, read_json, replace_json
 
 GPUS = "gpus.json"
 
@@ -87,20 +86,16 @@ class StateReader:
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / GPUS
-        self._seen: tuple[int, int] | None = None
+        self._file = Replaced(self._path)
         self._state: State | None = None
 
     def read(self) -> State | None:
         """The last state; None where there never was one. One that did not change is not read again."""
-        try:
-            stat = os.stat(self._path)
-        except OSError:
-            return self._state
-        mark = (stat.st_ino, stat.st_mtime_ns)
-        if mark != self._seen:
+        mark = self._file.news()
+        if mark is not None:
             document = read_json(self._path)
             self._state = None if document is None else _state_from_json(document)
-            self._seen = mark
+            self._file.taken = mark
         return self._state
 
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import logging
-import os
 from pathlib import Path
 
-from trimtab_engine.shared.folder import SPECULATION, read_json, replace_json
+from trimtab_engine.shared.folder import SPECULATION, Replaced, read_json, replace_json
 from trimtab_engine.speculation.switch import Switch, switch_from_json
 
 log = logging.getLogger("trimtab_engine.speculation")
@@ -17,7 +16,7 @@ class SwitchFile:
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / SPECULATION
-        self._seen: tuple[int, int] | None = None
+        self._file = Replaced(self.path)
 
     def read(self) -> Switch | None:
         """What it says now; None where nobody has asked for guesses."""
@@ -26,14 +25,10 @@ class SwitchFile:
 
     def news(self) -> Switch | None:
         """The same, once after each change. One look costs a microsecond. What cannot be read changes nothing."""
-        try:
-            stat = os.stat(self.path)
-        except OSError:
+        mark = self._file.news()
+        if mark is None:
             return None
-        mark = (stat.st_ino, stat.st_mtime_ns)
-        if mark == self._seen:
-            return None
-        self._seen = mark
+        self._file.taken = mark
         try:
             return self.read()
         except (OSError, ValueError, KeyError, TypeError) as error:

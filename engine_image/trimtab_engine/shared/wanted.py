@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,7 +12,7 @@ from trimtab_engine.limits.batching import Batching, batching_from_json
 from trimtab_engine.limits.classes import Classes, classes_from_json
 from trimtab_engine.limits.limits import Limits, limits_from_json
 from trimtab_engine.limits.settings import Settings
-from trimtab_engine.shared.folder import WANTED, read_json, replace_json
+from trimtab_engine.shared.folder import WANTED, Replaced, read_json, replace_json
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +41,7 @@ class WantedFile:
     def __init__(self, folder: Path) -> None:
         self.path = folder / WANTED
         self._lock = folder / f".{WANTED}.lock"
-        self._seen: tuple[int, int] | None = None
+        self._file = Replaced(self.path)
 
     def read(self) -> Wanted | None:
         """What is wanted now; None before the first writer."""
@@ -61,15 +60,11 @@ class WantedFile:
 
     def read_if_changed(self) -> Wanted | None:
         """What is wanted, once after each change. One look costs a microsecond: it may be asked before each step."""
-        try:
-            stat = os.stat(self.path)
-        except OSError:
-            return None
-        mark = (stat.st_ino, stat.st_mtime_ns)
-        if mark == self._seen:
+        mark = self._file.news()
+        if mark is None:
             return None
         wanted = self.read()
-        self._seen = mark
+        self._file.taken = mark
         return wanted
 
     def change(self, decide: Callable[[Wanted | None], Wanted | None]) -> Wanted | None:

@@ -15,7 +15,8 @@ from tests.bench.judge.record import CANARY, FOLDER, KINDS, STABLE
 from tests.bench.judge.rivals import careful_limits, fixed_thresholds, mann_whitney
 from trimtab.judge.history import History
 from trimtab.judge.recording import parse
-from trimtab.judge.sequential import Policy, judge_history
+from trimtab.judge.replay import looks
+from trimtab.judge.sequential import Policy
 from trimtab.model.slo import Latency, LatencyTarget, Slo
 from trimtab.model.verdict import Call
 
@@ -50,11 +51,8 @@ def cases() -> Iterator[Case]:
 
 def judged(history: History) -> tuple[Call, int]:
     """The first Good or Bad of ours and after how many intervals, or Unknown after all of them."""
-    for looks in range(1, history.looks + 1):
-        call = judge_history(history.until(looks), POLICY).call
-        if call is not Call.UNKNOWN:
-            return call, looks
-    return Call.UNKNOWN, history.looks
+    *_, last = looks(history, POLICY)
+    return last.verdict.call, last.interval + 1
 
 
 def table() -> tuple[list[str], list[tuple[str, float]]]:
