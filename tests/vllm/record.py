@@ -27,8 +27,9 @@ from typing import Any
 
 from tests.models.make_llama import cache_root, cached
 from tests.testkit.client import MODEL_NAME
+from tests.testkit.process import NotStartedError
 from tests.vllm import venv
-from tests.vllm.server import ROOT, NotStartedError, VllmServer
+from tests.vllm.server import ROOT, VllmServer
 
 FOLDER = ROOT / "tests" / "vllm" / "recordings"
 LOGS = ROOT / "build" / "vllm"

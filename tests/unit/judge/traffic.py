@@ -43,6 +43,7 @@ class Pod:
     waiting: float | Floats = 0.0  # at the end of each interval
     tokens: float = 50.0  # per request
     running: float = 4.0
+    ending: float = 1.0  # share of the requests at work in an interval that begin and end in it; others stream on
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,8 @@ class Traffic:
         for place, count in enumerate(counts):
             for latency, median, spread in ((Latency.TTFT, 0.2, 0.5), (Latency.ITL, 0.02, 0.2)):
                 # Quantiles in place of draws, with a little noise: small counts stay like each other.
-                points = (np.arange(count) + 0.5) / max(count, 1)
+                seen = round(count * pod.ending) if latency is Latency.TTFT else count
+                points = (np.arange(seen) + 0.5) / max(seen, 1)
                 values = np.exp(spread * _normal(points) + 0.02 * random.standard_normal())
                 values = values * median * each[latency.value][place] * self.scale
                 bounds = np.array(BOUNDS[latency]) * self.scale
@@ -85,7 +87,7 @@ class Traffic:
         }
         restarts = np.array([float(place in pod.restarts_in) for place in range(self.intervals)])
         counters = {
-            REQUESTS: counts.astype(float),
+            REQUESTS: np.round(counts * pod.ending),
             ERRORS: np.round(counts * each["errors"]),
             PREEMPTIONS: counts * pod.preemptions,
             RESTARTS: restarts,
