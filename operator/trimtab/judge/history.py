@@ -119,3 +119,14 @@ class History:
             if latency in self.histograms:
                 return self.histograms[latency].count
         return np.full(self.resets.shape, np.nan)
+
+    def at_work(self) -> Floats:
+        """Requests that a pod worked on in an interval, at least (K, P): those that ended, or as many as ran when it
+        ended where these are more. A stream that takes minutes shows its tokens long before its end.
+        """
+        ended = self.requests()
+        return np.fmax(ended, self.gauges[RUNNING]) if RUNNING in self.gauges else ended
+
+    def observed(self, latency: Latency) -> Floats:
+        """Requests that a latency was observed of (K, P): tokens of one stream are no evidence apart."""
+        return np.minimum(self.histograms[latency].count, self.at_work())

@@ -77,6 +77,12 @@ def test_a_wider_margin_lets_the_same_canary_pass() -> None:
     assert decided(traffic(Pod("", itl=1.2)).history(), wide)[0].call is Call.GOOD
 
 
+def test_the_fast_path_does_not_overtake_a_wide_margin() -> None:
+    slower = traffic(Pod("", ttft=1.5)).history()
+    assert decided(slower)[0].call is Call.BAD
+    assert decided(slower, replace(POLICY, margins={Latency.TTFT: 0.8}))[0].call is not Call.BAD
+
+
 def test_a_traded_metric_is_judged_by_its_slo_alone() -> None:
     trade = replace(POLICY, trades=frozenset({Metric.ITL}))
     verdict, _ = decided(traffic(Pod("", itl=2.0, ttft=0.5)).history(), trade)
@@ -109,6 +115,20 @@ def test_gross_harm_is_found_in_the_interval_in_which_it_begins(when: int) -> No
         history = traffic(canary).history()
         assert judge_history(history.until(when), POLICY).call is not Call.BAD
         assert judge_history(history.until(when + 1), POLICY).call is Call.BAD
+
+
+def test_streams_that_are_far_too_slow_are_found_before_any_of_them_ends() -> None:
+    streams = [replace(pod, ending=0.02, running=8.0) for pod in (*stable(), Pod("c-0", canary=True, itl=6.0))]
+    late = replace(streams[-1], ending=0.0)
+    verdict, looks = decided(Traffic((*streams[:-1], late)).history())
+    assert (verdict.call, verdict.reason) == (Call.BAD, Reason.SLO_REGRESSION)
+    assert looks <= 3
+
+
+def test_streams_like_stables_are_not_bad_before_they_end() -> None:
+    streams = [replace(pod, ending=0.02, running=8.0) for pod in (*stable(), Pod("c-0", canary=True))]
+    verdict, _ = decided(Traffic(tuple(streams)).history())
+    assert verdict.call is not Call.BAD
 
 
 def test_a_slow_first_interval_is_warm_up() -> None:

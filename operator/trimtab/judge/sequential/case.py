@@ -33,6 +33,7 @@ class Case:
         self._spreads: dict[Latency, Spread] = {}
         self._elasticities: dict[Latency, float] = {}
         self._floors: dict[Latency, tuple[float, float]] = {}
+        self._canary_seen: dict[Latency, Floats] = {}
 
     @cached_property
     def alone(self) -> bool:
@@ -74,6 +75,13 @@ class Case:
     def stable_requests(self) -> Floats:
         """The same of all stable pods."""
         return np.asarray(np.nansum(self.history.requests()[:, self.history.stable], axis=1))
+
+    def canary_seen(self, latency: Latency) -> Floats:
+        """Requests of the canary pods that a latency was observed of in each interval (K); 0 where unknown."""
+        if latency not in self._canary_seen:
+            observed = self.history.observed(latency)[:, self.history.canary]
+            self._canary_seen[latency] = np.asarray(np.nansum(observed, axis=1))
+        return self._canary_seen[latency]
 
     def means(self, latency: Latency) -> Means | None:
         if latency not in self._means:

@@ -84,7 +84,7 @@ def settled(history: History, warm_up: float) -> Flags:
     """(K, P): not within the canary's warm-up, nor the interval of a restart and what a pod needs to warm up after."""
     skipped = max(0, math.ceil(warm_up / history.interval - 1e-9))
     good = np.ones(history.resets.shape, dtype=bool)
-    counts = history.requests()
+    counts = history.at_work()
     for column in range(len(history.pods)):
         begins = [int(place) for place in np.flatnonzero(history.resets[:, column] > 0)]
         good[begins, column] = False
@@ -123,7 +123,7 @@ def means_of(history: History, latency: Latency, good: Flags) -> Means | None:
 def _logs(history: History, latency: Latency, series: HistogramSeries, good: Flags) -> tuple[Floats, Floats]:
     """(K, P): ln of each pod's mean, and the variance that its requests give it; NaN where unknown."""
     observed = series.count
-    requests = np.minimum(observed, history.requests())
+    requests = history.observed(latency)
     with np.errstate(all="ignore"):
         mean = series.total / observed
         known = good & (observed > 0) & (requests > 0) & np.isfinite(mean) & (mean > 0)

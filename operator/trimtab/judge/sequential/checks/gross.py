@@ -21,8 +21,9 @@ from trimtab.model.verdict import Verdict
 _TIMES_ALLOWED, _TIMES_STABLE = 4.0, 4.0
 _SURE, _DISPERSION, _FEWEST = 3.5, 2.0, 4.0  # standard errors, of counts, requests
 # Against stable: a node that slows its pods by less than this is waited out by the slower checks. Such a node slows all
-# latencies alike, so one that alone is far off needs less.
+# latencies alike, so one that alone is far off needs less. Nothing within this many margins is far off.
 _FAR, _FAR_WITH_OTHERS = math.log(1.4), math.log(3.0)
+_MARGINS = 1.8
 _ALIKE = 0.2  # the share of the one difference that the other shows
 _ALPHA, _LOOK_ALPHA = 0.001, 0.00005  # of pods alike, paid once; of noise, at each look
 _LOAD_ERRORS = 2.0  # standard errors of the load that the latency may owe to it
@@ -45,7 +46,7 @@ def _beyond(case: Case, target: LatencyTarget) -> Iterator[Verdict]:
     if not edges.size or math.isinf(edges[0]):
         return
     ours, theirs = case.shares_above(target.metric, float(edges[0]), case.settled)
-    count = float(case.canary_requests[-1])
+    count = float(case.canary_seen(target.metric)[-1])
     if not math.isfinite(ours[-1]) or count < _FEWEST:
         return
     share = float(ours[-1])
@@ -65,7 +66,7 @@ def _worst(case: Case, target: LatencyTarget, edge: float) -> float:
     """The largest share that any stable pod had above the edge in any interval: what happens to stable is not gross."""
     history = case.history
     series = history.histograms[target.metric]
-    requests = np.minimum(series.count, history.requests())[:, history.stable]
+    requests = history.observed(target.metric)[:, history.stable]
     column = int(np.flatnonzero(series.bounds == edge)[0])
     with np.errstate(all="ignore"):
         shares = (1 - series.below[:, :, column] / series.count)[:, history.stable]
@@ -85,7 +86,7 @@ def far_slower_than_stable(case: Case) -> Iterator[Verdict]:
         ):
             continue
         for window in _WINDOWS:
-            if means.looks < window or case.canary_requests[-window:].sum() < _FEWEST_COMPARED:
+            if means.looks < window or case.canary_seen(latency)[-window:].sum() < _FEWEST_COMPARED:
                 continue
             difference, variance, least = means.last(window)
             limit = _limit(case, latency, window, difference)
@@ -101,6 +102,10 @@ def far_slower_than_stable(case: Case) -> Iterator[Verdict]:
 
 
 def _limit(case: Case, latency: Latency, window: int, difference: float) -> float:
+    return max(_far(case, latency, window, difference), _MARGINS * case.policy.margin(latency))
+
+
+def _far(case: Case, latency: Latency, window: int, difference: float) -> float:
     for other in Latency:
         means = case.means(other) if other not in (latency, Latency.E2E) and latency is not Latency.E2E else None
         if means is None or means.looks < window or case.policy.traded(other):

@@ -72,8 +72,9 @@ class _Shares:
 
 def _shares(case: Case, latency: Latency, edge: float) -> _Shares:
     ours, theirs = case.shares_above(latency, edge)
-    both = np.isfinite(ours) & np.isfinite(theirs) & (case.canary_requests > 0)
-    return _Shares(ours[both], theirs[both], case.canary_requests[both])
+    counts = case.canary_seen(latency)
+    both = np.isfinite(ours) & np.isfinite(theirs) & (counts > 0)
+    return _Shares(ours[both], theirs[both], counts[both])
 
 
 def _judged(case: Case, latency: Latency, rarest: float, rare: float) -> Verdict:
