@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 import yaml
 
+from tests.cluster.definitions import established
 from tests.cluster.go_modules import fetched
 from tests.cluster.handle import CommandError, Handle
 from tests.cluster.layout import default_layout
@@ -35,4 +36,4 @@ def install(cluster: Handle, names: Iterable[str] = (HTTP_ROUTES,)) -> None:
             cluster.kubectl("get", "crd", name)
         except CommandError:
             cluster.kubectl("apply", "--server-side", "--filename=-", stdin=text)
-        cluster.kubectl("wait", "--for=condition=Established", "--timeout=60s", f"crd/{name}")
+        established(cluster.kubectl, f"crd/{name}")

@@ -11,7 +11,8 @@ from typing import Any
 import aiohttp
 import pytest
 
-from tests.testkit.running import EmulatorServer, NotStartedError, emulator_here
+from tests.testkit.process import NotStartedError
+from tests.testkit.running import EmulatorServer, emulator_here
 
 pytestmark = pytest.mark.emulator
 

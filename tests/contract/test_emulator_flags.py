@@ -12,7 +12,8 @@ import pytest
 from tests.testkit.emulator.config import ConfigRefusedError, EngineConfig
 from tests.testkit.emulator.faults import holds, read_faults
 from tests.testkit.emulator.flags import build_parser, known_flags, normalise, parse, size
-from tests.testkit.running import EmulatorServer, NotStartedError
+from tests.testkit.process import NotStartedError
+from tests.testkit.running import EmulatorServer
 
 RECORDINGS = Path(__file__).resolve().parents[1] / "vllm" / "recordings"
 REFUSED: dict[str, dict[str, Any]] = json.loads((RECORDINGS / "refused.json").read_text())

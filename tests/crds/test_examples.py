@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.cluster.definitions import established
 from tests.cluster.handle import CommandError, Handle
 from tests.golden.test_golden_manifests import example
 from trimtab import render
@@ -29,7 +30,7 @@ pytestmark = pytest.mark.cluster
 @pytest.fixture(scope="module", autouse=True)
 def crds(cluster: Handle) -> None:
     cluster.kubectl("apply", "--server-side", "--force-conflicts", "--filename", str(ROOT / "crds"))
-    cluster.kubectl("wait", "--for=condition=Established", "--timeout=60s", "--filename", str(ROOT / "crds"))
+    established(cluster.kubectl, "--filename", str(ROOT / "crds"))
 
 
 def create(cluster: Handle, namespace: str, document: dict[str, Any]) -> None:

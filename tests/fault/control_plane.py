@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from tests.cluster.binaries import build
 from tests.cluster.certificates import Authority, Identity, kubeconfig
+from tests.cluster.definitions import established
 from tests.cluster.fixtures import REPOSITORY
 from tests.cluster.layout import API_URL, default_layout
 from tests.cluster.processes import Commands
@@ -100,7 +101,7 @@ def running(directory: Path) -> Iterator[ControlPlane]:
         _start_etcd_and_apiserver(plane)
         for crd in sorted((REPOSITORY / "crds").glob("*.yaml")):
             plane.kubectl("apply", "--server-side", f"--filename={crd}")
-        plane.kubectl("wait", "--for=condition=Established", "--timeout=60s", "--all", "customresourcedefinitions")
+        established(plane.kubectl, "--all", "customresourcedefinitions")
         # Only now: the garbage collector would look for new kinds every 30 s only.
         _start_controllers(plane)
         yield plane

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
+from tests.cluster.definitions import established
 from tests.cluster.fixtures import REPOSITORY
 from tests.fault import control_plane
 from tests.fault.admin import NAMESPACES
@@ -247,7 +249,7 @@ async def test_b2_13_definitions_that_are_removed_and_applied_again_begin_anew(
             own.kubectl("delete", "crd", "llmdeployments.trimtab.dev", "--wait=true")
             await bed.rest(2)
             own.kubectl("apply", "--server-side", f"--filename={REPOSITORY / 'crds'}")
-            own.kubectl("wait", "--for=condition=Established", "--timeout=60s", "crd/llmdeployments.trimtab.dev")
+            established(own.kubectl, "crd/llmdeployments.trimtab.dev")
             await bed.create()
             await bed.quiet()
             assert bed.serving() == {1: 2}
@@ -317,6 +319,33 @@ async def test_b2_15_a_state_without_the_fields_that_came_later_is_carried_on(be
     assert bed.attempts()[0][0] == "Promoted"
     assert bed.serving() == {8: 2}
     assert (bed.lowest_ready or 0) >= 2
+
+
+@pytest.mark.slow
+async def test_b2_15_an_operator_older_than_the_definitions_goes_on_judging_and_says_what_it_leaves_aside(
+    tmp_path: Path, prometheus_url: str, background: Background
+) -> None:
+    """The definitions come before the operator at an upgrade, and stay when it is taken back. Their new field has a
+    default, so every resource has it at once. On a control plane of its own.
+    """
+    with control_plane.running(tmp_path) as own:
+        async with Bed(own, prometheus_url, background, natures=dict(NATURES)) as bed:
+            await bed.begun(3, "CanaryJudging")
+            (document,) = yaml.safe_load_all((REPOSITORY / "crds/trimtab.dev_llmdeployments.yaml").read_text())
+            (version,) = document["spec"]["versions"]
+            spec = version["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]
+            spec["rollout"]["properties"]["newerField"] = {"type": "integer", "default": 7}
+            newer = tmp_path / "newer.yaml"
+            newer.write_text(yaml.safe_dump(document))
+            own.kubectl("apply", "--server-side", "--force-conflicts", f"--filename={newer}")
+            await bed.run(bed.ended)
+            stored = bed.admin.find(LLM_DEPLOYMENTS, bed.namespace, NAME)
+            assert stored is not None and stored["spec"]["rollout"]["newerField"] == 7
+            assert bed.attempts()[0][0] == "RolledBack"
+            assert (bed.lowest_ready or 0) >= 2
+            ready = next(item for item in bed.status()["conditions"] if item["type"] == "Ready")
+            assert ready["status"] == "True"
+            assert "left aside: spec.rollout.newerField" in ready["message"]
 
 
 def _persist(bed: Bed, rollout: dict[str, Any]) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.cluster.definitions import established
 from tests.cluster.fixtures import REPOSITORY, audit_log, cluster
 from tests.cluster.handle import Handle
 from tests.kube.fixtures import kube, namespace
@@ -47,7 +48,7 @@ def resources(cluster: Handle) -> Handle:
     """The cluster, with the CRDs of this checkout."""
     for crd in sorted((REPOSITORY / "crds").glob("*.yaml")):
         cluster.kubectl("apply", "--server-side", "--force-conflicts", f"--filename={crd}")
-    cluster.kubectl("wait", "--for=condition=Established", "--timeout=60s", "crd/llmdeployments.trimtab.dev")
+    established(cluster.kubectl, "crd/llmdeployments.trimtab.dev")
     return cluster
 
 

@@ -98,7 +98,7 @@ def patch(llmdep: Mapping[str, Any], plan: Mapping[str, Any] | None, target: Map
     of the resource. What a trial on a copy has proven of it comes before what has not been tried, and a comment tells
     the two apart. Raises RenderError, and ValueError for a plan that cannot be read.
     """
-    deployment = LLMDeployment.model_validate(llmdep)
+    deployment = LLMDeployment.read(llmdep)
     proven = _proven(deployment, str(plan["metadata"]["name"]) if plan is not None else "")
     if proven is not None and target is not None:
         document = target_patch(target, deployment, proven.config.to_config())

@@ -173,7 +173,7 @@ async def _learn(facts: Facts, verdict: Verdict | None, world: World) -> None:
 async def _gather(key: Key, raw: Mapping[str, Any], world: World) -> Facts | status.Report:
     """The facts, or the report of a problem that leaves nothing to decide."""
     try:
-        deployment = LLMDeployment.model_validate(raw)
+        deployment = LLMDeployment.read(raw)
     except ValidationError as error:
         return _unreadable_spec(raw, error)
     neighbours = await world.memory.neighbours.read(world.kube, key.namespace, world.now())
@@ -388,7 +388,7 @@ async def _say_forbidden(key: Key, error: Forbidden, world: World) -> None:
     with suppress(KubeError, ValidationError):
         raw = await world.kube.get(LLM_DEPLOYMENTS, key.namespace, key.name)
         if raw is not None:
-            deployment = LLMDeployment.model_validate(raw)
+            deployment = LLMDeployment.read(raw)
             await _publish(key, raw, status.Report(deployment=deployment, problem=problem), world)
 
 
@@ -397,6 +397,6 @@ async def _publish_obstacle(key: Key, report: status.Report, obstacle: Problem |
     report = replace(report, problem=obstacle)
     raw = await world.kube.get(LLM_DEPLOYMENTS, key.namespace, key.name)
     if raw is not None:
-        deployment = LLMDeployment.model_validate(raw)
+        deployment = LLMDeployment.read(raw)
         await _publish(key, raw, replace(report, deployment=deployment), world)
     return report

@@ -140,6 +140,7 @@ def policy_of(
     }
     return judge.Policy(
         slo=slo_of(deployment.spec),
+        margins=_margins(deployment),
         trades=trades,
         promises={} if watching or alone else promises,
         minimum_requests=deployment.spec.rollout.minimum_requests,
@@ -151,6 +152,12 @@ def policy_of(
         # From the decision to promote on: stable's pods give way one by one, and none of them is left at the end.
         before=state.decision.evidence if state.decision is not None else {},
     )
+
+
+def _margins(deployment: LLMDeployment) -> Mapping[Latency, float]:
+    margins = deployment.spec.rollout.margins
+    percent = {Latency.ITL: margins.itl_percent, Latency.TTFT: margins.ttft_percent, Latency.E2E: margins.e2e_percent}
+    return {latency: value / 100 for latency, value in percent.items()}
 
 
 def share_of_traffic(state: RolloutState, route: RouteFacts | None) -> float | None:

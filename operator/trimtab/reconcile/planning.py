@@ -66,8 +66,11 @@ def patience(deployment: LLMDeployment) -> float:
 
 
 def mode_of(deployment: LLMDeployment, max_mode: str) -> Mode:
-    """The mode of the resource, limited by the administrator's kill switch."""
-    return min(deployment.spec.tuning.mode, Mode(max_mode), key=_ORDER.index)
+    """The mode of the resource, limited by the administrator's kill switch. Where fields had to be left aside, plans
+    are shown and nothing is begun: one of them may have forbidden it.
+    """
+    most = Mode.RECOMMEND if deployment.left_aside else Mode.APPLY
+    return min(deployment.spec.tuning.mode, Mode(max_mode), most, key=_ORDER.index)
 
 
 def consider(

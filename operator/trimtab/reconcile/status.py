@@ -309,7 +309,15 @@ def _ready(report: Report, state: RolloutState) -> _Row:
     if state.phase is Phase.STARTING or serving < wanted:
         message = f"{serving} of {wanted} pods are ready. {state.holding}".strip()
         return ("Ready", False, Reason.STARTING, message)
-    return ("Ready", True, Reason.RECONCILED, f"{serving} pods are ready, {wanted} are wanted.")
+    return ("Ready", True, Reason.RECONCILED, f"{serving} pods are ready, {wanted} are wanted.{_newer(report)}")
+
+
+def _newer(report: Report) -> str:
+    """Which fields of the spec this version does not know."""
+    if not report.deployment.left_aside:
+        return ""
+    named = ", ".join(report.deployment.left_aside)
+    return f" Not known to this version, and left aside: {named}. No plan is tried until the operator is upgraded."
 
 
 def _progressing(state: RolloutState) -> _Row:

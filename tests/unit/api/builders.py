@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 from trimtab.api.v1alpha1 import KNOB_KINDS, LLMDeployment
@@ -64,11 +63,6 @@ def target(container: Mapping[str, Any] | None = None) -> dict[str, Any]:
         },
         "status": {"replicas": 3},
     }
-
-
-# A busy machine is no failure.
-settings.register_profile("api", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("api")
 
 
 def _value(knob: str) -> st.SearchStrategy[KnobValue]:

@@ -2,25 +2,13 @@
 
 from __future__ import annotations
 
-import re
-from dataclasses import replace
-from pathlib import Path
-from typing import Any
-
 import pytest
-import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from prometheus_client import CollectorRegistry
 
-from trimtab_engine.bench.ladder import read_steps
 from trimtab_engine.config.load import ConfigError, fields, load, variable
 from trimtab_engine.config.model import RESERVED, Config
 from trimtab_engine.engines.vllm.command import command
-from trimtab_engine.limits.limits import LIMITS, Capacity, Limits
-from trimtab_engine.limits.parse import Refused
-from trimtab_engine.limits.settings import Settings, read_settings
-from trimtab_engine.server.metrics import Metrics
 
 FILE = """
 model: /models/m75
@@ -84,6 +72,10 @@ def test_a_part_without_fields_is_as_if_it_were_not_there() -> None:
         ("{model: m, server: 8000}", "server: input should be a valid dictionary or instance of ServerConfig"),
         ("{model: m, limits: {kv_headroom_percent: a}}", "limits.kv_headroom_percent: input should be a valid integer"),
         ("{model: m, engines: {vllm: {arguments: [--port=1]}}}", "engines.vllm.arguments: --port is set by the field"),
+        (
+            "{model: m, engines: {vllm: {arguments: [--served_model, a]}}}",
+            "engines.vllm.arguments: --served-model is set",
+        ),
         ("{model: m, server: {request_timeout_seconds: .inf}}", "server.request_timeout_seconds: input should be"),
         ("[", "the file is not YAML: "),
         ("- m", "the file must be a mapping of fields"),
@@ -169,40 +161,3 @@ def test_any_value_of_any_field_is_taken_or_refused_with_the_field(values: dict[
         assert named
         # Fields that do not fit together are told under the part that they belong to.
         assert all(any(name.startswith(way) or way.startswith(f"{name}.") for way in values) for name in named)
-
-
-def examples() -> list[dict[str, Any]]:
-    """The YAML examples of the documentation."""
-    text = (Path(__file__).resolve().parents[3] / "docs" / "engine.md").read_text(encoding="utf-8")
-    return [yaml.safe_load(block) for block in re.findall(r"^```yaml\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE)]
-
-
-def test_the_examples_of_the_documentation_are_valid() -> None:
-    configuration, gpus, reuse, guesses, settings_file, batching, cache, tracing, tuner, steps, pod = examples()
-    assert load(yaml.safe_dump(gpus), {}, {"model": "m"}).gpus.tensor_parallel == 4
-    assert load(yaml.safe_dump(reuse), {}, {"model": "m"}).kv_reuse.salt_vllm
-    assert load(yaml.safe_dump(guesses), {}, {"model": "m"}).speculation.method == "draft"
-    assert load(yaml.safe_dump(batching), {}, {"model": "m"}).batching.target_token_seconds == 0.05
-    whole = load(yaml.safe_dump({**configuration, **tracing, **tuner}), {}, {})
-    assert whole.tracing.endpoint is not None and whole.tuner.enabled
-    assert load(yaml.safe_dump(configuration), {}, {}).limits.max_running_requests == 64
-    assert load(yaml.safe_dump(cache), {}, {"model": "m"}).semantic_cache.threshold == 0.95
-    assert [step.live for step in read_steps(yaml.safe_dump(steps))] == [True, True, False]
-    capacity = Capacity(running_requests=256, tokens_per_step=2048, longest_context=2048)
-    base = Limits(max_running_requests=256, max_tokens_per_step=2048)
-    assert not isinstance(read_settings(settings_file, base=Settings(limits=base), capacity=capacity), Refused)
-    adaptive = replace(capacity, adaptive=True)
-    assert not isinstance(read_settings(batching, base=Settings(limits=base), capacity=adaptive), Refused)
-    container = pod["containers"][0]
-    environment = {entry["name"]: entry["value"] for entry in container["env"]}
-    assert load(None, environment, {"model": container["command"][3]}).server.drain_seconds == 60
-
-
-def test_every_limit_and_every_metric_is_in_the_documentation() -> None:
-    text = (Path(__file__).resolve().parents[3] / "docs" / "engine.md").read_text(encoding="utf-8")
-    assert all(f"| `{limit}` |" in text for limit in LIMITS)
-    registry = CollectorRegistry()
-    Metrics(registry)
-    names = {metric.name for metric in registry.collect()} - {"trimtab_engine_limits_revision_in_force"}
-    assert len(names) >= 7
-    assert [name for name in sorted(names) if name not in text] == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -70,7 +71,10 @@ def test_a_gpu_fails_only_for_one_of_these_reasons(looks: list[Reading]) -> None
         any(reading.advice in ("gpu_reset", "node_reboot") for reading in looks),
     ]
     assert found.usable or any(reasons)
-    certain = [reasons[0], reasons[1], reasons[4], reasons[5], not contained and (reasons[2] or reasons[3])]
+    # An uncorrectable error counts from the second look on, unless it was contained.
+    told = any(48 in reading.xids for reading in looks[:-1])
+    lost = any(min(one.ecc_uncorrected or 0, other.ecc_uncorrected or 0) > first for one, other in pairwise(looks))
+    certain = [reasons[0], reasons[1], reasons[4], reasons[5], not contained and (told or lost)]
     assert not found.usable or not any(certain)
 
 
@@ -94,13 +98,22 @@ def test_a_snapshot_comes_back_from_json(look: Snapshot) -> None:
         ([replace(WELL, throttle=("hw_thermal_slowdown",))], Verdict.DEGRADED, Reason.THROTTLED, "hw_thermal_slowdown"),
         ([replace(WELL, temperature_celsius=91, slowdown_celsius=90)], Verdict.DEGRADED, Reason.HOT, "91 °C"),
         ([replace(WELL, ecc_uncorrected=2)], Verdict.DEGRADED, Reason.ECC, "2 uncorrectable memory errors before"),
-        ([WELL, replace(WELL, ecc_uncorrected=1)], Verdict.FAILED, Reason.ECC, "1 uncorrectable memory error since"),
+        (
+            [WELL, *2 * [replace(WELL, ecc_uncorrected=1)]],
+            Verdict.FAILED,
+            Reason.ECC,
+            "1 uncorrectable memory error since",
+        ),
         ([replace(WELL, repair_pending=True)], Verdict.DEGRADED, Reason.REPAIR_PENDING, "at its next reset"),
         ([replace(WELL, repair_failed=True)], Verdict.FAILED, Reason.REPAIR_FAILED, "could not be remapped"),
         ([replace(WELL, advice="gpu_reset")], Verdict.FAILED, Reason.RESET_ADVISED, "recommends: gpu_reset"),
         ([replace(WELL, advice="drain_and_reset")], Verdict.DEGRADED, Reason.RESET_ADVISED, "drain_and_reset"),
         ([replace(WELL, xids=(79,))], Verdict.FAILED, Reason.XID, "Xid 79"),
-        ([replace(WELL, xids=(48,))], Verdict.FAILED, Reason.XID, "Xid 48"),
+        ([replace(WELL, xids=(48,)), WELL], Verdict.FAILED, Reason.XID, "Xid 48"),
+        # Whether it was contained is told by the next look.
+        ([replace(WELL, xids=(48,))], Verdict.DEGRADED, Reason.XID, "Xid 48"),
+        ([replace(WELL, xids=(48,)), replace(WELL, xids=(94,))], Verdict.DEGRADED, Reason.XID, "Xid 94"),
+        ([replace(WELL, xids=(48,)), replace(WELL, xids=(48,))], Verdict.FAILED, Reason.XID, "Xid 48"),
         ([WELL, replace(WELL, xids=(48, 94), ecc_uncorrected=1)], Verdict.DEGRADED, Reason.XID, "Xid 94"),
         ([replace(WELL, xids=(74,)), WELL], Verdict.DEGRADED, Reason.XID, "Xid 74"),
         ([replace(WELL, trouble="Unknown Error"), WELL], Verdict.OK, Reason.NONE, ""),

@@ -15,6 +15,7 @@ from tests.unit.reconcile.resources import NOW, candidate, owned, settled
 from tests.unit.reconcile.resources import stable as serving
 from trimtab import judge
 from trimtab.api.v1alpha1 import LLMDeployment
+from trimtab.judge.sequential.policy import DEFAULT_MARGINS
 from trimtab.model.plan import Effect, Metric
 from trimtab.model.reading import Unknown, Why
 from trimtab.model.reason import Reason
@@ -209,6 +210,12 @@ def test_the_spec_says_what_is_kept_and_how_much_must_be_seen() -> None:
     assert (held.minimum_requests, held.warm_up) == (70, 5.0)
     assert {target.name for target in held.slo.latencies} == {"ttft.p95", "itl.p95"}
     assert policy_of(deployment(tuning={"intervalSeconds": 60}), judging(), (), alone=False).warm_up == 15.0
+
+
+def test_the_spec_says_how_much_slower_a_canary_may_be() -> None:
+    assert policy_of(deployment(), judging(), (), alone=False).margins == DEFAULT_MARGINS
+    wide = policy_of(deployment(rollout={"margins": {"itlPercent": 35}}), judging(), (), alone=False)
+    assert wide.margins == {Latency.ITL: 0.35, Latency.TTFT: 0.20, Latency.E2E: 0.20}
 
 
 def test_a_promoted_revision_is_compared_with_what_stable_showed_before() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.unit.reconcile.resources import NOW, owned, seconds, settled, snapshot, stable
-from trimtab.api.v1alpha1 import Mode
+from trimtab.api.v1alpha1 import LLMDeployment, Mode
 from trimtab.model.bottleneck import Bottleneck, BottleneckKind, Health, Severity
 from trimtab.model.plan import NoPlan, Plan
 from trimtab.model.reading import Known, Unknown, Why
@@ -78,6 +78,13 @@ def _plan(planned: Planned) -> Plan:
 )
 def test_the_administrators_limit_bounds_every_resource(asked: str, limit: str, holds: Mode) -> None:
     assert mode_of(owned(tuning={"mode": asked}), limit) is holds
+
+
+def test_plans_are_shown_and_not_tried_where_a_field_is_newer_than_the_operator() -> None:
+    raw = owned(tuning={"mode": "Apply"}).to_json()
+    raw["spec"]["tuning"]["freeze"] = True
+    assert mode_of(LLMDeployment.read(raw), "Apply") is Mode.RECOMMEND
+    assert mode_of(LLMDeployment.read(raw), "Observe") is Mode.OBSERVE
 
 
 def test_observe_plans_nothing() -> None:

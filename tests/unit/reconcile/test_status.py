@@ -21,6 +21,7 @@ from tests.unit.reconcile.resources import (
     stable,
 )
 from trimtab.api.convert import rollout_state_to
+from trimtab.api.v1alpha1 import LLMDeployment
 from trimtab.model.bottleneck import Bottleneck, BottleneckKind, Health, Severity, TargetState
 from trimtab.model.config import EngineConfig
 from trimtab.model.plan import (
@@ -304,6 +305,14 @@ def test_too_few_ready_pods_are_not_ready_and_say_why() -> None:
     status = status_of(report(state, revisions={"rev-a": facts("rev-a", 1, desired=2)}), NOW)
     assert conditions(status)["Ready"] == ("False", "Starting")
     assert message(status, "Ready") == "1 of 2 pods are ready. 1 of 2 stable pods ready."
+
+
+def test_fields_of_a_newer_version_are_named() -> None:
+    raw = owned().to_json()
+    raw["spec"]["rollout"] = {"newer": 1}
+    status = status_of(report(settled(SERVES), deployment=LLMDeployment.read(raw)), NOW)
+    assert conditions(status)["Ready"] == ("True", "Reconciled")
+    assert "Not known to this version, and left aside: spec.rollout.newer. " in message(status, "Ready")
 
 
 def test_a_service_that_starts_is_not_ready_even_if_its_pods_are() -> None:

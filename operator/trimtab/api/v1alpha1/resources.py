@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import copy
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
 
-from pydantic import ConfigDict, Field, field_validator
+from pydantic import ConfigDict, Field, PrivateAttr, ValidationError, field_validator
 
 from trimtab.api.instants import from_rfc3339
 from trimtab.api.v1alpha1.base import API_VERSION, ApiModel
@@ -17,6 +18,8 @@ from trimtab.model.rollout import Retry
 PAUSED = "trimtab.dev/paused"
 ROLLBACK = "trimtab.dev/rollback"
 RETRY = "trimtab.dev/retry"
+# Parts of the spec that no pod is rendered from.
+_NOT_OF_PODS = frozenset({"workload", "slo", "tuning", "quality", "rollout"})
 
 
 class Metadata(ApiModel):
@@ -53,6 +56,32 @@ class LLMDeployment(ApiModel):
     metadata: Metadata
     spec: Spec
     status: dict[str, Any] = Field(default_factory=dict)
+    _left_aside: tuple[str, ...] = PrivateAttr(default=())
+
+    @classmethod
+    def read(cls, raw: Mapping[str, Any]) -> Self:
+        """What the API server holds. Raises ValidationError where it is not understood.
+
+        Fields that this version does not know are left aside where they do not shape pods: the definitions of a newer
+        version fill in its defaults before the operator is upgraded, and a trial must be judged meanwhile.
+        """
+        try:
+            return cls.model_validate(raw)
+        except ValidationError as error:
+            ways = [found["loc"] for found in error.errors() if found["type"] == "extra_forbidden"]
+            if not ways or any(way[:1] != ("spec",) or way[1] not in _NOT_OF_PODS for way in ways):
+                raise
+            known = copy.deepcopy(dict(raw))
+            for way in ways:
+                _remove(known, way)
+            made = cls.model_validate(known)
+            made._left_aside = tuple(".".join(str(part) for part in way) for way in ways)
+            return made
+
+    @property
+    def left_aside(self) -> tuple[str, ...]:
+        """Fields of a newer version, by their way."""
+        return self._left_aside
 
     @property
     def key(self) -> str:
@@ -98,3 +127,10 @@ class OptimizationPlan(ApiModel):
 
 # The schemas of status, for the CRDs.
 STATUS: dict[str, type[Status] | type[PlanStatus]] = {"LLMDeployment": Status, "OptimizationPlan": PlanStatus}
+
+
+def _remove(document: Any, way: Sequence[int | str]) -> None:
+    *parts, last = way
+    for part in parts:
+        document = document[part]
+    del document[last]

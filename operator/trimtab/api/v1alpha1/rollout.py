@@ -9,6 +9,8 @@ from pydantic import Field
 
 from trimtab.api.v1alpha1.base import ApiModel, Name, rules
 
+Margin = Annotated[int, Field(strict=True, ge=2, le=300)]  # per cent
+
 
 class Strategy(StrEnum):
     AUTO = "Auto"
@@ -34,6 +36,17 @@ class Route(ApiModel):
     field_conflicts: FieldConflicts = FieldConflicts.REFUSE
     """What happens when a repository or another field manager owns the route's rules: Refuse reports it, Override
     changes the weights all the same; the owner must then ignore them."""
+
+
+class Margins(ApiModel):
+    """How much slower than stable a candidate may be."""
+
+    itl_percent: Margin = 10
+    """Of the mean time between two tokens."""
+    ttft_percent: Margin = 20
+    """Of the mean time until the first token."""
+    e2e_percent: Margin = 20
+    """Of the mean time until the end of a request."""
 
 
 class Rollout(ApiModel):
@@ -75,6 +88,9 @@ class Rollout(ApiModel):
     """Pods of a trial; never more than there are replicas."""
     minimum_requests: Annotated[int, Field(strict=True, ge=1, le=1_000_000)] = 30
     """Requests that a trial must have served before it may be called good."""
+    margins: Margins = Margins()
+    """How much slower than stable a candidate may be. Wider ones let more pass, and come to a verdict where pods alike
+    differ by much. A latency that a plan trades is held to its objective alone."""
     ready_deadline_seconds: Annotated[int, Field(strict=True, ge=10, le=86_400)] = 600
     """A trial that is not ready by then is abandoned."""
     judge_deadline_seconds: Annotated[int, Field(strict=True, ge=10, le=604_800)] = 900
