@@ -23,7 +23,9 @@ RESERVED = {
     "--scheduler-cls": "limits",
     "--model": "model",
 }
-# Those of speculative decoding, which stand for all of it; vLLM's parser takes beginnings of names, too.
+# vLLM's parser takes beginnings of names that say which one is meant; shorter ones mean several.
+_SHORTEST = len("--hos")
+# Those of speculative decoding, which stand for all of it.
 GUESSING = ("--spec", "-sc")
 
 
@@ -68,8 +70,9 @@ class VllmConfig(Part):
         for argument in arguments:
             # vLLM's parser takes `_` for `-` in the names of flags.
             flag = argument.partition("=")[0].replace("_", "-")
-            if flag in RESERVED:
-                raise ValueError(f"{flag} is set by the field {RESERVED[flag]}")
+            for reserved, field in RESERVED.items():
+                if flag == reserved or (len(flag) >= _SHORTEST and reserved.startswith(flag)):
+                    raise ValueError(f"{flag} is set by the field {field}")
         return arguments
 
 

@@ -75,11 +75,13 @@ class Assessment:
 @dataclass(frozen=True, kw_only=True)
 class Gpu:
     """A GPU as it is known: its last reading, the uncorrected errors it had at first, all Xids since then without
-    those of applications, and how it fares. One that failed stays so: only a reset, which ends this server, helps."""
+    those of applications, and how it fares. One that failed stays so: only a reset, which ends this server, helps.
+    `settling`: an uncorrectable error came with the last look, and whether it was contained is told within moments."""
 
     reading: Reading
     ecc_at_first: int = 0
     xids: tuple[int, ...] = ()
+    settling: bool = False
     assessment: Assessment = field(default_factory=Assessment)
 
     @property
@@ -122,7 +124,9 @@ def _first_seen(reading: Reading) -> Gpu:
 
 def _looked_at(gpu: Gpu, reading: Reading) -> Gpu:
     fresh = tuple(xid for xid in reading.xids if xid not in APPLICATION_XIDS | QUIET_XIDS)
-    gpu = replace(gpu, reading=reading, xids=(*gpu.xids, *fresh)[-_MOST_XIDS:])
+    lost_memory = (reading.ecc_uncorrected or 0) > max(gpu.reading.ecc_uncorrected or 0, gpu.ecc_at_first)
+    settling = (UNCORRECTABLE_XID in fresh or lost_memory) and not gpu.settling  # for one look, whatever comes then
+    gpu = replace(gpu, reading=reading, xids=(*gpu.xids, *fresh)[-_MOST_XIDS:], settling=settling)
     return gpu if not gpu.usable else replace(gpu, assessment=assess(gpu))
 
 
@@ -150,7 +154,7 @@ def _is_lost(gpu: Gpu) -> Assessment | None:
 
 def _has_a_fatal_error(gpu: Gpu) -> Assessment | None:
     fatal = next((xid for xid in gpu.xids if xid in FATAL_XIDS), None)
-    if fatal is None and UNCORRECTABLE_XID in gpu.xids and not gpu.contained:
+    if fatal is None and UNCORRECTABLE_XID in gpu.xids and not gpu.contained and not gpu.settling:
         fatal = UNCORRECTABLE_XID
     if fatal is None:
         return None
@@ -159,7 +163,7 @@ def _has_a_fatal_error(gpu: Gpu) -> Assessment | None:
 
 def _lost_memory(gpu: Gpu) -> Assessment | None:
     count = (gpu.reading.ecc_uncorrected or 0) - gpu.ecc_at_first
-    if count <= 0 or gpu.contained:
+    if count <= 0 or gpu.contained or gpu.settling:
         return None
     return _failed(Reason.ECC, f"{count} uncorrectable memory {_errors(count)} since the server began")
 

@@ -77,6 +77,8 @@ class Placer:
         if ended and self._watch.watched and not self._watch.absent:
             # The one that may have begun before the end, and one more.
             self._watch.wait_for(self._watch.looks + 2, 2 * self._watch.fresh_seconds)
+            if any(gpu.settling for gpu in self._watch.gpus()):
+                self._watch.wait_for(self._watch.looks + 1, self._watch.fresh_seconds)
         elif self._watch.looks == self._seen:
             return None
         self._seen = self._watch.looks

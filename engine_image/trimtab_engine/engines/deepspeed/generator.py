@@ -49,20 +49,22 @@ def open_generator(model: str, config: DeepspeedConfig, *, reuse: bool) -> Pytor
         own = {**os.environ, **meeting, "RANK": str(rank), "LOCAL_RANK": str(rank)}
         others.append(subprocess.Popen(command, env=own, preexec_fn=_end_with_parent))
     os.environ.update(meeting, RANK="0", LOCAL_RANK="0")
-    loaded = threading.Event()
-    threading.Thread(target=_watch, args=(others, loaded, run_folder()), daemon=True).start()
-    generator = PytorchGenerator(model, config, loaded=cut(model, config), reuse=reuse, unable=NO_GUESSES)
-    loaded.set()
-    return generator
+    made: list[PytorchGenerator] = []
+    threading.Thread(target=_watch, args=(others, made, run_folder()), daemon=True).start()
+    made.append(PytorchGenerator(model, config, loaded=cut(model, config), reuse=reuse, unable=NO_GUESSES))
+    return made[0]
 
 
-def _watch(others: Sequence[subprocess.Popen[bytes]], loaded: threading.Event, folder: Path) -> None:
-    """Ends this process when another one ends while the model is loaded: the others would wait for it in vain."""
-    while not loaded.wait(0.2):
+def _watch(others: Sequence[subprocess.Popen[bytes]], made: Sequence[PytorchGenerator], folder: Path) -> None:
+    """Ends this process when another one ends before all generate: the others would wait for it in vain. Afterwards
+    the generation ends by itself.
+    """
+    while not (made and made[0].alive()):
         ended = [process for process in others if process.poll() is not None]
         if ended:
-            say_why(folder, f"a process of {1 + len(others)} ended with status {ended[0].returncode} while it loaded")
+            say_why(folder, f"a process of {1 + len(others)} ended with status {ended[0].returncode} before it served")
             os._exit(1)
+        time.sleep(0.2)
 
 
 def cut(model: str, config: DeepspeedConfig) -> Any:

@@ -88,8 +88,8 @@ class Generator:
 
     def start(self) -> None:
         """Begins to generate, in a thread of its own."""
-        self._loop = asyncio.get_running_loop()
-        if self._alone is not None:
+        if self._alone is not None:  # else it may be a process without an event loop
+            self._loop = asyncio.get_running_loop()
             self._alone.start()
         # Only what is set here can be set by a request later.
         generation = GenerationConfig(do_sample=True, temperature=0.9, top_p=0.99, top_k=50)
