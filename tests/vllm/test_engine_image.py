@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,20 @@ from trimtab_engine.drain import understand
 pytestmark = [pytest.mark.cluster, pytest.mark.vllm, pytest.mark.slow]
 
 MANIFEST = Path(__file__).parent / "pods.yaml"
+# What the guide in docs/engine/deploying.md applies; its image is nobody's.
+EXAMPLE = Path(__file__).resolve().parents[2] / "docs/examples/engine/kubernetes.yaml"
+TOKEN = "0123456789abcdef0123456789abcdef"
+# Asks one pod, from inside of it, for new limits, with the token that it has mounted.
+CONFIGURE = """
+import json, sys, urllib.request
+token = open("/etc/trimtab/token/token").read()
+request = urllib.request.Request(
+    "http://127.0.0.1:8000/v1/optimization/configure",
+    data=json.dumps({"limits": {"max_running_requests": 24}}).encode(),
+    headers={"Authorization": "Bearer " + token, "Content-Type": "application/json"},
+)
+sys.stdout.write(urllib.request.urlopen(request, timeout=30).read().decode())
+"""
 
 
 def follow(cluster: Handle, namespace: str, lines: list[str]) -> threading.Thread:
@@ -60,3 +75,33 @@ def test_a_deleted_pod_answers_its_eight_requests_before_it_ends(
     assert totals["output_tokens"] == 8 * 400
     assert any(line.startswith("drained: no request for 6 s") for line in log)
     assert any("[shutdown] EngineCore: request processing complete" in line for line in log)
+
+
+@pytest.mark.long
+def test_the_guide_leads_to_a_service_whose_limits_can_be_changed(
+    cluster: Handle, namespace: str, image: Callable[[str], str]
+) -> None:
+    cluster.kubectl("label", "namespace", namespace, "pod-security.kubernetes.io/enforce=restricted")
+    cluster.kubectl("create", "secret", "generic", "engine-token", f"--from-literal=token={TOKEN}", namespace=namespace)
+    text = EXAMPLE.read_text()
+    (named,) = [line.split()[-1] for line in text.splitlines() if line.strip().startswith("image: ")]
+    cluster.apply(text.replace(named, image("engine-demo")), namespace=namespace)
+    cluster.kubectl("rollout", "status", "deployment/engine", "--timeout=400s", namespace=namespace)
+    service = f"/api/v1/namespaces/{namespace}/services/engine:http/proxy"
+    assert json.loads(cluster.kubectl("get", "--raw", f"{service}/health"))["status"] == "ok"
+    status = json.loads(cluster.kubectl("get", "--raw", f"{service}/v1/optimization/status"))
+    assert status["limits"]["max_running_requests"] == 16  # by the settings' ConfigMap
+    configured = ("exec", "deployment/engine", "--", "python3", "-c", CONFIGURE)
+    assert json.loads(cluster.kubectl(*configured, namespace=namespace))["limits"]["max_running_requests"] == 24
+    # One pod was asked. The file reaches both, when the kubelet brings it.
+    settings = {"settings.yaml": "limits: {max_running_requests: 32, max_queued_requests: 64}"}
+    patch = json.dumps({"data": settings})
+    cluster.kubectl("patch", "configmap", "engine-settings", "--type=merge", f"--patch={patch}", namespace=namespace)
+    pods = [pod["metadata"]["name"] for pod in cluster.get("pods", namespace=namespace)["items"]]
+    assert len(pods) == 2
+    until = time.monotonic() + 180
+    for pod in pods:
+        path = f"/api/v1/namespaces/{namespace}/pods/{pod}:8000/proxy/v1/optimization/status"
+        while json.loads(cluster.kubectl("get", "--raw", path))["limits"]["max_running_requests"] != 32:
+            assert time.monotonic() < until, "the pod did not take the settings up"
+            time.sleep(2)
