@@ -30,13 +30,14 @@ while good < 5:
 
 @dataclass(frozen=True, kw_only=True)
 class Load:
-    """A closed loop of clients that stream."""
+    """A closed loop of clients that stream. `cpu` is what the node keeps free for them."""
 
     clients: int = 32
     prompt_tokens: str = "64"
     output_tokens: str = "64"
     ramp_seconds: float = 0.0
     seconds: int = 7200
+    cpu: str = "250m"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,7 +172,7 @@ def manifest(name: str, image: str, url: str, model: str, load: Load) -> str:
         "imagePullPolicy": "IfNotPresent",
         "command": ["loadgen", *arguments],
         "ports": [{"containerPort": PORT}],
-        "resources": {"requests": {"cpu": "250m", "memory": "128Mi"}, "limits": {"memory": "1Gi"}},
+        "resources": {"requests": {"cpu": load.cpu, "memory": "128Mi"}, "limits": {"memory": "1Gi"}},
         "securityContext": restricted(),
     }
     first = {

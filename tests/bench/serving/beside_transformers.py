@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 from collections.abc import Callable, Iterator
 
@@ -27,8 +26,6 @@ def rows(tell: Tell) -> Iterator[Row]:
         detail = f"{statistics.median(together):.1f} over {statistics.median(alone):.1f}"
         yield at_least("PyTorch engine over one request at a time: throughput", value, 2.5, detail=f"tok/s {detail}")
         with served(transformers()) as theirs:
-            name = json.loads(theirs.get("/v1/models"))["data"][0]["id"]
-            tell(f"transformers serve has {name}")
             load = {"clients": 16, "seconds": 14.0, "exact": False}
             run(theirs, seconds=5.0, settle=0.0, exact=False)
             over, under = in_turns(mine, theirs, ROUNDS, tell, **load)

@@ -4,30 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from tests.bench.serving.pairs import beside
 from tests.bench.serving.rows import Row, at_least, at_most, told
-from tests.bench.serving.servers import ours, plain, served
-from tests.bench.serving.traffic import Running, in_turns, ratio, run
+from tests.bench.serving.servers import ours, plain
+from tests.bench.serving.traffic import ratio, ratio_at
 
-ROUNDS = 5
+STARTS, ROUNDS = 3, 3
 Tell = Callable[[str], None]
 
 
 def rows(tell: Tell) -> Iterator[Row]:
-    """Both servers run all the time, and one of them has load."""
-    with served(ours()) as mine, served(plain()) as theirs:
-        for server in (theirs, mine):
-            run(server, seconds=4.0, settle=0.0)
-        yield from _beside(mine, theirs, tell)
-
-
-def _beside(mine: Running, theirs: Running, tell: Tell) -> Iterator[Row]:
     tell("our server and vllm serve, 16 clients")
-    over, under = in_turns(mine, theirs, ROUNDS, tell)
+    pairs = beside(ours, plain, tell, starts=STARTS, rounds=ROUNDS)
+    over, under = pairs.over, pairs.under
     value, detail = ratio(over, under, lambda one: one.scenario.tokens_per_second)
     yield at_least("our server over vllm serve: throughput", value, 0.98, detail=f"tok/s {detail}")
-    value, detail = ratio(over, under, lambda one: one.scenario.percentile("ttft", 0.95))
+    value, detail = ratio_at(over, under, "ttft", 0.95)
     yield at_most("our server over vllm serve: TTFT p95", value, 1.03, detail=f"ms {detail}")
-    value, detail = ratio(over, under, lambda one: one.scenario.percentile("tpot", 0.95))
+    value, detail = ratio_at(over, under, "tpot", 0.95)
     yield told("our server over vllm serve: time per token p95", value, detail=f"ms {detail}")
     value, detail = ratio(over, under, lambda one: one.tokens_per_cpu_second)
     yield told("our server over vllm serve: tokens per CPU second", value, detail=detail)

@@ -19,7 +19,7 @@ from trimtab_engine.load.client import Target
 from trimtab_engine.load.runner import Traffic
 from trimtab_engine.load.workload import Lengths, Workload
 
-ROUNDS = 3
+ROUNDS = 7
 CLIENTS = 32
 LIMITS = (4, 8, 16, CAPACITY)
 SECONDS = 70.0

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.models.make_llama import cache_root
+from tests.models.make_llama import cache_root, cached
 from tests.testkit.client import MODEL_NAME
 from tests.testkit.running import OurServer
 from tests.vllm import venv
@@ -70,7 +70,9 @@ def onnx(name: str = "onnx", **fields: str) -> VllmServer:
 
 def transformers(name: str = "transformers") -> VllmServer:
     """The server that comes with transformers, with its continuous batching, as many tokens in a step as ours."""
-    return VllmServer(log=LOGS / f"{name}.log", env={"PYTHONPATH": str(_accelerate())}, start=_transformers_command)
+    server = VllmServer(log=LOGS / f"{name}.log", env={"PYTHONPATH": str(_accelerate())}, start=_transformers_command)
+    server.model = str(cached("m75"))  # it answers to the name that it was started with alone
+    return server
 
 
 def _accelerate() -> Path:

@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import math
 import statistics
 import subprocess
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import numpy as np
 import psutil
 
-from tests.testkit.client import MODEL_NAME
 from trimtab_engine.bench.measure import Plan, scenario
 from trimtab_engine.bench.result import Scenario
 from trimtab_engine.bench.server import Server
@@ -30,6 +32,7 @@ class Running(Protocol):
     """A server that runs, whichever it is."""
 
     url: str
+    model: str
 
     @property
     def process(self) -> subprocess.Popen[bytes]: ...
@@ -56,17 +59,27 @@ def run(
     chat: bool = False,
     prompt: str = PROMPT,
     output: str = OUTPUT,
-    model: str = MODEL_NAME,
     exact: bool = True,
+    seed: int | None = None,
 ) -> Scenario:
-    """One stretch of load; other prompts each time, so that none is found in a prefix cache.
+    """One stretch of load; other prompts each time, so that none is found in a prefix cache, unless a `seed` is given.
 
     `exact` asks for answers of exactly the wanted length, which needs a server that knows `ignore_eos`.
     """
     target = Target(
-        url=f"{server.url}/v1", model=model, chat=chat, temperature=0.0, keep_alive=True, timeout=120, ignore_eos=exact
+        url=f"{server.url}/v1",
+        model=server.model,
+        chat=chat,
+        temperature=0.0,
+        keep_alive=True,
+        timeout=120,
+        ignore_eos=exact,
     )
-    work = Workload(prompt_tokens=Lengths.parse(prompt), output_tokens=Lengths.parse(output), seed=next(_seeds))
+    work = Workload(
+        prompt_tokens=Lengths.parse(prompt),
+        output_tokens=Lengths.parse(output),
+        seed=next(_seeds) if seed is None else seed,
+    )
     traffic = Traffic(concurrency=clients, rate=rate, max_seconds=seconds, pause_after_failure=0.5)
     plan = Plan(name="load", traffic=traffic, asking=work, stream=stream, settle_seconds=settle)
     return asyncio.run(scenario(Server(server.url), target, plan))
@@ -101,21 +114,26 @@ def memory_bytes(server: Running) -> int:
 
 
 def generated(server: Running) -> float:
-    """Tokens that a vLLM has generated so far."""
-    lines = [line for line in server.get("/metrics").splitlines() if line.startswith("vllm:generation_tokens_total")]
+    """Tokens that a server has generated so far by vLLM's metrics; NaN where it has none."""
+    try:
+        page = server.get("/metrics")
+    except urllib.error.HTTPError:
+        return math.nan
+    lines = [line for line in page.splitlines() if line.startswith("vllm:generation_tokens_total")]
     return sum(float(line.rpartition(" ")[2]) for line in lines)
 
 
 def in_turns(
     first: Running, second: Running, rounds: int, tell: Callable[[str], None], **load: Any
 ) -> tuple[list[Measured], list[Measured]]:
-    """The same load on both, in turns; who begins changes from round to round."""
+    """The same prompts to both, in turns; who begins changes from round to round."""
     found: tuple[list[Measured], list[Measured]] = ([], [])
     for number in range(rounds):
+        seed = next(_seeds)
         for which in (0, 1) if number % 2 == 0 else (1, 0):
             server = (first, second)[which]
             cpu, tokens = cpu_seconds(server), generated(server)
-            one = run(server, **load)
+            one = run(server, seed=seed, **load)
             if one.failures():
                 raise RuntimeError(f"requests failed: {one.failures()}")
             worked = (generated(server) - tokens) / (cpu_seconds(server) - cpu)
@@ -134,6 +152,15 @@ def ratio(over: list[Measured], under: list[Measured], of: Callable[[Measured], 
     shown = ", ".join(f"{value:.3f}" for value in ratios)
     medians = tuple(statistics.median(side) for side in zip(*pairs, strict=True))
     return statistics.median(ratios), f"{medians[0]:.1f} over {medians[1]:.1f}; rounds {shown}"
+
+
+def ratio_at(over: list[Measured], under: list[Measured], kind: str, share: float) -> tuple[float, str]:
+    """The ratio of a percentile of the requests of all rounds: that of one round rests on a few of them."""
+    medians = ratio(over, under, lambda one: one.scenario.percentile(kind, share))[1]
+    found = [np.concatenate([one.scenario.latencies(kind) for one in side]) for side in (over, under)]
+    ours, theirs = (1e3 * float(np.quantile(values, share)) for values in found)
+    counts = " and ".join(str(values.size) for values in found)
+    return ours / theirs, f"{ours:.1f} over {theirs:.1f}, of {counts} requests; by round {medians}"
 
 
 def configure(server: Running, limits: Mapping[str, object]) -> None:
