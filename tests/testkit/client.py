@@ -22,6 +22,7 @@ class EngineClient:
     """Requests to the engine at `url`; each raises OSError when nobody answers within `seconds`."""
 
     url: str
+    model: str = MODEL_NAME
 
     def get(self, path: str, seconds: float = 30) -> str:
         """The text of a GET."""
@@ -36,7 +37,7 @@ class EngineClient:
         """The text of a POST, for streams; the model's name is filled in."""
         request = urllib.request.Request(
             self.url + path,
-            data=json.dumps({"model": MODEL_NAME, **body}).encode(),
+            data=json.dumps({"model": self.model, **body}).encode(),
             headers={"content-type": "application/json"},
         )
         with urllib.request.urlopen(request, timeout=seconds) as answer:

@@ -1,110 +1,39 @@
-"""Runs the emulator for a test: as a process with the interface of `tests.vllm.server.VllmServer`, or in the test's
-own event loop.
-"""
+"""Runs the emulator for a test, as a process or in the test's own event loop."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import os
-import signal
-import subprocess
 import sys
-import time
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import IO, Self
 
-from tests.testkit.client import MODEL_NAME, EngineClient, free_port
+from tests.testkit.client import MODEL_NAME, free_port
 from tests.testkit.emulator.faults import Faults, read_faults
 from tests.testkit.emulator.flags import parse
 from tests.testkit.emulator.lifecycle import serve
+from tests.testkit.process import ServerProcess
 from trimtab_engine.config.load import load
 from trimtab_engine.shared.folder import START, replace_json
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-class NotStartedError(Exception):
-    """The emulator ended before it was ready; the message holds its exit code and what it said."""
-
-    def __init__(self, code: int, said: str) -> None:
-        super().__init__(f"the emulator ended with {code}:\n{said}")
-        self.code = code
-        self.said = said
-
-
-class EmulatorServer(EngineClient):
+class EmulatorServer(ServerProcess):
     """A running emulator process; use it with `with`.
 
     >>> with EmulatorServer("--max-num-seqs", "4", log=Path("build/emulator.log")) as server:
     ...     server.get("/metrics")
     """
 
+    PROGRAM, START_SECONDS, STOP_SECONDS = "the emulator", 60.0, 10.0
+
     def __init__(self, *arguments: str, log: Path, env: Mapping[str, str] | None = None) -> None:
-        self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
-        self.log = log
+        port = free_port()
         start = [sys.executable, "-m", "tests.testkit.emulator", "serve", MODEL_NAME, "--host", "127.0.0.1"]
-        own = ["--port", str(self.port), "--emulator-startup-seconds", "0", "--kv-cache-memory-bytes", "256M"]
-        self._command = [*start, *own, *arguments]
-        self._environment = {**os.environ, **(env or {})}
-        self._process: subprocess.Popen[bytes] | None = None
-        self._output: IO[bytes] | None = None
-
-    @property
-    def process(self) -> subprocess.Popen[bytes]:
-        if self._process is None:
-            raise RuntimeError("the server has not been started")
-        return self._process
-
-    def start(self) -> None:
-        """Starts the process without waiting for it."""
-        self.log.parent.mkdir(parents=True, exist_ok=True)
-        self._output = self.log.open("wb")
-        self._process = subprocess.Popen(
-            self._command, env=self._environment, cwd=ROOT, stdout=self._output, stderr=subprocess.STDOUT
-        )
-
-    def wait_until_ready(self, seconds: float = 60.0) -> None:
-        """Returns when /health answers 200; raises NotStartedError when the process ends first."""
-        began = time.monotonic()
-        while time.monotonic() - began < seconds:
-            if self.process.poll() is not None:
-                raise NotStartedError(self.process.returncode, self.log.read_text(errors="replace"))
-            try:
-                self.get("/health", seconds=5)
-            except OSError:
-                time.sleep(0.05)
-            else:
-                return
-        raise NotStartedError(-1, f"not ready after {seconds:.0f} s")
-
-    def stop(self, seconds: float = 10) -> int:
-        """SIGTERM, and SIGKILL when the time is over; the exit code."""
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-            try:
-                self.process.wait(seconds)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-        code = self.process.wait()
-        if self._output:
-            self._output.close()
-        return code
-
-    def __enter__(self) -> Self:
-        self.start()
-        try:
-            self.wait_until_ready()
-        except BaseException:
-            self.stop()
-            raise
-        return self
-
-    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
-        self.stop()
+        own = ["--port", str(port), "--emulator-startup-seconds", "0", "--kv-cache-memory-bytes", "256M"]
+        super().__init__([*start, *own, *arguments], port=port, log=log, env={**os.environ, **(env or {})}, folder=ROOT)
 
 
 class OurServer(EmulatorServer):
