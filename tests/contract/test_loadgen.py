@@ -268,7 +268,9 @@ async def test_every_request_opens_its_own_connection_unless_told_otherwise(keep
     async def answer(request: web.Request) -> web.StreamResponse:
         assert request.transport is not None
         ports.add(request.transport.get_extra_info("peername")[1])
-        return await stream(request, *(token() for _ in range(9)), "data: [DONE]\n\n")
+        response = await stream(request, *(token() for _ in range(9)), "data: [DONE]\n\n")
+        await asyncio.sleep(0.05)  # the end of the body comes by itself, as from uvicorn
+        return response
 
     async with server(answer) as url:
         totals = await run(url, Traffic(concurrency=1, max_requests=6, max_seconds=60), keep_alive=keep_alive)

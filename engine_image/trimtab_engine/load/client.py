@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import json
 import time
@@ -108,6 +109,8 @@ async def send(session: aiohttp.ClientSession, target: Target, ask: Ask, on_toke
                 raise BrokenStreamError(f"http_{response.status}", detail)
             if target.stream:
                 await _read(response, result, on_tokens, began)
+                if target.keep_alive:
+                    await _read_on(response)
             else:
                 await _read_whole(response, result, on_tokens)
         if target.ignore_eos and result.output_tokens < ask.output_tokens:
@@ -164,6 +167,12 @@ async def _read(response: aiohttp.ClientResponse, result: Result, on_tokens: OnT
             else:
                 on_tokens(fresh, now - last, None)
             last = now
+
+
+async def _read_on(response: aiohttp.ClientResponse) -> None:
+    """Reads what follows `[DONE]`, the end of the body: a connection is used again only after it."""
+    with contextlib.suppress(aiohttp.ClientError):  # the answer is whole
+        await response.read()
 
 
 def _take(event: bytes, result: Result) -> bool:

@@ -86,13 +86,17 @@ async def _soak(server: Running, plan: Plan, capacity: float, engine: str, colle
 
 
 def look_at(server: Running, at: float, answered: int) -> Look:
-    """What the server's processes hold now; a page that several of them share counts in parts."""
+    """What the server's processes hold now; a page that several of them share counts in parts. Raises RuntimeError
+    where there are none any more.
+    """
     memory, files, threads = [], 0, 0
     for process in family(server):
         with contextlib.suppress(psutil.NoSuchProcess):
             memory.append(int(process.memory_full_info().pss))
             files += process.num_fds()
             threads += process.num_threads()
+    if not memory:
+        raise RuntimeError(f"The server has ended, {at:.0f} s after the load began and {answered} answers.")
     return Look(at=round(at, 2), answered=answered, memory=tuple(memory), files=files, threads=threads)
 
 
