@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.emulator, pytest.mark.slow, pytest.mark.long]
 OUT = ROOT / "build" / "soak"
 # Short answers, so that many requests come and go with little work.
 PLAN = Plan(seconds=180, warm_up=60, calibration=10, prompt="uniform:16-32", output="uniform:4-12")
-EMULATOR = {"EMULATOR_LATENCY_FACTOR": "2"}
+EMULATOR = {"EMULATOR_LATENCY_FACTOR": "1"}
 
 
 def test_three_minutes_at_80_per_cent_lose_no_request_and_keep_nothing_of_them(tmp_path: Path) -> None:

@@ -26,7 +26,8 @@ from tests.unit.engine.sinks import Sink, sink
 
 
 def everything(collector: Sink, folder: Path) -> dict[str, object]:
-    """The configuration with every layer on. What is kept by design is full by the end of the warm-up."""
+    """The configuration with every layer on. What is kept by design is full by the end of the warm-up, the
+    monitor's seconds after five minutes."""
     return {
         "monitor.history_minutes": 1,
         "tracing.endpoint": f"{collector.url}/v1/traces",
