@@ -129,7 +129,7 @@ def run(bounds: Limits, work: list[Job]) -> tuple[Scheduler, History]:
     raise AssertionError("the engine did not become empty")
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(limits(), st.lists(jobs, max_size=25))
 def test_every_request_ends_exactly_once_with_all_its_tokens(bounds: Limits, work: list[Job]) -> None:
     scheduler, history = run(bounds, work)
@@ -143,7 +143,7 @@ def test_every_request_ends_exactly_once_with_all_its_tokens(bounds: Limits, wor
     assert scheduler.kv.used == 0
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(limits(), st.lists(jobs, max_size=25))
 def test_requests_are_first_admitted_in_the_order_of_the_queue(bounds: Limits, work: list[Job]) -> None:
     if bounds.priority:
@@ -157,7 +157,7 @@ def test_requests_are_first_admitted_in_the_order_of_the_queue(bounds: Limits, w
         assert keys == sorted(keys)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(limits(), st.lists(jobs, max_size=25))
 def test_times_of_a_request_are_in_order(bounds: Limits, work: list[Job]) -> None:
     for request in run(bounds, work)[1].finished:

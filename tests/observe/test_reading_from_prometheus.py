@@ -330,7 +330,7 @@ _awkward = st.sampled_from(
 )
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(text=_texts | _awkward)
 def test_every_text_arrives_in_prometheus_as_it_is_and_matches_itself_alone(
     prometheus: RealPrometheus, text: str

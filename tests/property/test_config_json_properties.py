@@ -21,7 +21,7 @@ VALUES = st.one_of(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(base=st.sampled_from(sorted(CONFIGS)), changes=st.dictionaries(st.sampled_from(FIELDS), VALUES, max_size=3))
 def test_whatever_stands_in_the_file_the_answer_is_a_shape_or_a_field(base: str, changes: dict[str, object]) -> None:
     with suppress(ConfigError):

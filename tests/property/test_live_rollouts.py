@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import rule
 
@@ -67,7 +67,5 @@ class LiveRollouts(Rollouts):
             assert ours <= left, "a pod ended although its values change while it runs"
 
 
-LiveRollouts.TestCase.settings = settings(
-    max_examples=100, stateful_step_count=40, deadline=None, suppress_health_check=[HealthCheck.too_slow]
-)
+LiveRollouts.TestCase.settings = settings(max_examples=100, stateful_step_count=40)
 TestLiveRollouts = LiveRollouts.TestCase

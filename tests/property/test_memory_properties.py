@@ -37,7 +37,7 @@ def _fitting(point: ServingPoint) -> Fits:
     return result
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(points())
 def test_the_answer_is_a_size_within_the_memory_or_a_sentence(point: ServingPoint) -> None:
     result = fit(point)
@@ -51,7 +51,7 @@ def test_the_answer_is_a_size_within_the_memory_or_a_sentence(point: ServingPoin
     assert result.max_concurrency(100, 10) > 0
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(points(), st.floats(0.0, 0.04))
 def test_a_larger_share_is_never_less_cache(point: ServingPoint, more: float) -> None:
     less = _fitting(point)
@@ -59,14 +59,14 @@ def test_a_larger_share_is_never_less_cache(point: ServingPoint, more: float) ->
     assert _fitting(replace(point, memory_utilization=point.memory_utilization + more)).kv_bytes >= less.kv_bytes
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(points(), st.integers(1, 4000), st.integers(1, 4000))
 def test_longer_requests_never_fit_more_often(point: ServingPoint, length: int, more: int) -> None:
     room = _fitting(point)
     assert room.max_concurrency(length + more, 1) <= room.max_concurrency(length, 1)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(points())
 def test_twice_the_gpus_hold_at_least_half_of_the_weights_each(point: ServingPoint) -> None:
     twice = replace(point, layout=replace(point.layout, tensor=2 * point.layout.tensor))

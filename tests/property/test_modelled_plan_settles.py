@@ -67,7 +67,7 @@ def asked(pod: Pod, config: EngineConfig, slo: Slo, state: State | None = None) 
     return request(snapshot(pod, pod), config, allowed=allowed, calibration=state, **known)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     sequences=st.sampled_from([1, 4, 16, 64]),
     clients=st.integers(2, 200),
@@ -116,7 +116,7 @@ def _within(plan: Plan, asked_for: PlanRequest) -> bool:
     return not locked and (not asked_for.allowed or changed <= asked_for.allowed)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     gpu=st.sampled_from(sorted(GPUS)),
     model=st.sampled_from(

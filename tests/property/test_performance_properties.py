@@ -42,7 +42,7 @@ traffic = st.one_of(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(points, traffic)
 def test_every_question_has_a_sound_answer(point: ServingPoint, load: Traffic) -> None:
     found = forecast([point], [load])
@@ -56,7 +56,7 @@ def test_every_question_has_a_sound_answer(point: ServingPoint, load: Traffic) -
     assert bool(found.saturated[0]) == np.isinf(found.ttft.mean[0])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(points, lengths, st.floats(1, 1024))
 def test_no_step_is_faster_than_memory_and_matrix_units_allow(
     point: ServingPoint, prompt: float, concurrency: float

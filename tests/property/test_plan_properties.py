@@ -6,7 +6,7 @@ import math
 from dataclasses import replace
 from typing import Any
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.unit.plan.scenarios import Pod, histogram, limits, snapshot
@@ -19,7 +19,7 @@ from trimtab.model.slo import Latency, LatencyTarget, Slo
 from trimtab.plan import Bounds, Objective, PlanRequest, propose
 
 VERSIONS = {"vllm": ("0.12.0", "0.20.2", "0.31.0", "0.32.0"), "sglang": ("0.5.3", "0.5.14", "0.5.23")}
-CHECKED = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+CHECKED = settings(max_examples=300)
 
 numbers = st.one_of(
     st.floats(0, 1e4),

@@ -39,7 +39,7 @@ def engine(slots: int, clients: int, prompt: int, output: int, slope: float) -> 
     )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     slots=st.sampled_from([1, 1, 2, 3, 4, 8, 16, 64]),
     clients=st.integers(1, 96),

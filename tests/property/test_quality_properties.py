@@ -40,7 +40,7 @@ _shares = st.floats(0.001, 10.0)
 _budgets = st.builds(Budget, _shares, st.floats(0.001, 1.0), _shares, st.floats(0.0, 1.0))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(stable=_answers | _same_text, again=_answers | _same_text, canary=_answers | _same_text, budget=_budgets)
 def test_any_answers_give_a_verdict_with_finite_numbers_and_a_sentence(
     stable: tuple[Outcome, ...] | Unasked,
@@ -80,7 +80,7 @@ def test_a_change_of_a_tenth_of_the_budget_is_called_good_and_one_of_five_times_
     assert shares(0.1, 0.05)[Call.BAD] >= 0.99
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     data=st.dictionaries(st.text(min_size=1, max_size=8), st.one_of(st.text(max_size=60), st.none(), st.integers())),
     binary=st.dictionaries(st.text(min_size=1, max_size=8), st.text(max_size=40), max_size=3),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -279,9 +279,7 @@ def _chained(before: RolloutState, after: RolloutState) -> bool:
     return after.phase in reached
 
 
-Rollouts.TestCase.settings = settings(
-    max_examples=150, stateful_step_count=40, deadline=None, suppress_health_check=[HealthCheck.too_slow]
-)
+Rollouts.TestCase.settings = settings(max_examples=150, stateful_step_count=40)
 TestRollouts = Rollouts.TestCase
 
 
@@ -379,7 +377,7 @@ _facts = st.builds(
 )
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=600)
 @given(state=_states, facts=_facts, now=st.floats(0, 3000))
 def test_a_step_is_total_and_idempotent_for_any_state_and_facts(
     state: RolloutState, facts: RolloutFacts, now: float

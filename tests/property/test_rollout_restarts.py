@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import rule
 
@@ -99,7 +99,5 @@ def _written(state: RolloutState) -> dict[str, Any]:
     return {**document, "rollout": rollout}
 
 
-Restarts.TestCase.settings = settings(
-    max_examples=40, stateful_step_count=30, deadline=None, suppress_health_check=[HealthCheck.too_slow]
-)
+Restarts.TestCase.settings = settings(max_examples=40, stateful_step_count=30)
 TestRestarts = Restarts.TestCase

@@ -19,7 +19,7 @@ from trimtab.model.verdict import Call, Verdict
 SLO = Slo((LatencyTarget(Latency.TTFT, 95, 1.0), LatencyTarget(Latency.ITL, 95, 0.075)))
 POLICY = Policy(slo=SLO)
 WORSE = {Call.GOOD: 0, Call.UNKNOWN: 1, Call.BAD: 2}
-QUICK = settings(max_examples=25, deadline=None)
+QUICK = settings(max_examples=25)
 
 factors = st.floats(0.7, 2.5)
 canaries = st.builds(

@@ -48,7 +48,7 @@ def recording(*, seconds: float, grows: float, lost: int = 0, files: int = 0) ->
     )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     rise=st.floats(-5, 5),
     start=st.floats(-100, 100),

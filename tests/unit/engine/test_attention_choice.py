@@ -21,7 +21,7 @@ from trimtab_engine.engines.vllm.command import WORKER
 WANTED = ("auto", "flash", "sdpa", "eager")
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     st.sampled_from(WANTED),
     st.sampled_from(["cpu", "cuda"]),

@@ -30,7 +30,7 @@ def limits(most: int) -> Limits:
     return Limits(max_running_requests=most, max_tokens_per_step=4096)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     st.lists(st.tuples(st.floats(0.0001, 1), st.integers(0, 40), st.integers(0, 9), st.floats(0, 1)), max_size=30),
     st.integers(1, 32),
@@ -52,7 +52,7 @@ def test_whatever_is_measured_the_size_is_within_its_bounds(
         assert target is not None or allowed == most
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.floats(0.001, 0.05), st.floats(0.0005, 0.02), st.floats(0.01, 0.4), st.integers(2, 64))
 def test_under_load_it_settles_below_the_target_and_not_far_below(
     fixed: float, each: float, target: float, most: int
@@ -77,7 +77,7 @@ def test_under_load_it_settles_below_the_target_and_not_far_below(
         assert sizes[-1] == 1  # the target cannot be met: as few as may be
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(st.floats(0, 100), min_size=1, max_size=50), st.floats(0.01, 1))
 def test_a_percentile_is_the_smallest_value_that_enough_do_not_exceed(values: list[float], share: float) -> None:
     found = percentile(values, share)

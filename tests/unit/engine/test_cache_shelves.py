@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trimtab_engine.semantic_cache.embed import Vector
@@ -19,7 +19,7 @@ def vectors(count: int, seed: int = 0, width: int = WIDTH) -> Vector:
     return np.asarray(drawn / np.linalg.norm(drawn, axis=1, keepdims=True), dtype=np.float32)
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=100)
 @given(st.lists(st.integers(0, 30), max_size=80), st.integers(0, 99))
 def test_after_any_coming_and_going_the_nearest_is_the_nearest(numbers: list[int], seed: int) -> None:
     """Each number comes, or goes where it is there."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from trimtab_engine.admission.decide import LONGEST_RETRY_SECONDS, Load, Why, admit, waiting
@@ -72,7 +72,6 @@ def test_an_engine_that_became_slower_is_seen_by_who_waits_before_its_speed_is_k
     assert admit(Load(inside=3, running=1, waiting=2, seconds_per_completion=0.1, waited_seconds=5.0), WAIT) is None
 
 
-@settings(deadline=None)
 @given(st.integers(0, 10_000), st.integers(0, 100), st.integers(0, 10_000), st.none() | st.floats(0, 1e6))
 def test_the_time_to_come_back_is_a_small_whole_number(
     inside: int, running: int, queued: int, speed: float | None

@@ -94,7 +94,7 @@ def level_of(values: list[float], *, upwards: bool = True) -> list[bool]:
     return seen
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.integers(), st.floats(0.001, 100), st.floats(0.01, 0.3), st.booleans())
 def test_a_steady_series_has_no_change_and_a_large_one_is_found_soon(
     seed: int, usual: float, noise: float, upwards: bool
@@ -184,7 +184,7 @@ def test_a_worse_one_is_told_at_once() -> None:
 names = st.sampled_from(["a", "b", "c", "d"])
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(st.sets(names), min_size=1, max_size=80), st.floats(1, 12))
 def test_a_storm_sends_no_more_than_it_may_and_in_the_end_everything_is_told(
     storm: list[set[str]], per_minute: float

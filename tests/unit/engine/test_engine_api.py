@@ -355,7 +355,7 @@ async def test_the_line_keeps_its_order_and_its_room() -> None:
     assert (line.running, line.held) == (0, 0)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(st.text(alphabet="abc", max_size=4), max_size=8), st.lists(st.text("abc", min_size=1, max_size=3)))
 def test_stop_texts_cut_a_stream_as_they_cut_the_whole(pieces: list[str], stops: list[str]) -> None:
     text = Text(tuple(stops))
@@ -377,7 +377,7 @@ DOCUMENTS = st.recursive(
 NAMES = ["prompt", "messages", "max_tokens", "temperature", "top_p", "top_k", "stop", "stream", "stream_options", "n"]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(DOCUMENTS | st.dictionaries(st.sampled_from(NAMES), DOCUMENTS, max_size=6))
 def test_any_body_is_a_wish_or_a_bad_request(document: object) -> None:
     for read in (read_completion, read_chat):

@@ -68,7 +68,7 @@ def test_the_way_an_engine_ended_is_told() -> None:
     assert failed.message == "vllm ended with status 1 before it served."
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(st.builds(Passed, engine=st.text(), why=st.sampled_from(Why), message=st.text()), max_size=3))
 def test_the_chain_comes_back_from_json(passed: list[Passed]) -> None:
     chain = Chain(engine="pytorch", passed=tuple(passed))

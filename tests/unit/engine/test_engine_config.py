@@ -139,7 +139,7 @@ def config_or_problems(environment: dict[str, str], given_fields: dict[str, obje
 VALUES = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20) | st.lists(st.integers())
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.dictionaries(st.sampled_from([variable(way) for way, _ in fields()]), st.text(max_size=30), max_size=5))
 def test_any_environment_gives_a_configuration_or_named_problems(environment: dict[str, str]) -> None:
     outcome = config_or_problems(environment, {})
@@ -150,7 +150,7 @@ def test_any_environment_gives_a_configuration_or_named_problems(environment: di
         assert all(line.partition(":")[0] for line in outcome)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.dictionaries(st.sampled_from([way for way, _ in fields()]), VALUES, max_size=5))
 def test_any_value_of_any_field_is_taken_or_refused_with_the_field(values: dict[str, object]) -> None:
     outcome = config_or_problems({}, values)

@@ -113,7 +113,7 @@ NAMES = st.sampled_from(LIMITS) | st.text(max_size=12)
 DOCUMENTS = JSON | st.fixed_dictionaries({"limits": st.dictionaries(NAMES, JSON, max_size=6)})
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(DOCUMENTS)
 def test_whatever_comes_gives_limits_that_the_engine_can_run_with_or_a_reason(document: object) -> None:
     outcome = read(document)
@@ -124,14 +124,14 @@ def test_whatever_comes_gives_limits_that_the_engine_can_run_with_or_a_reason(do
         assert within(outcome, CAPACITY) == outcome
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.text(max_size=200))
 def test_no_text_is_too_strange_to_be_read_or_refused(text: str) -> None:
     document = read_text(text)
     assert isinstance(document, Refused) or read(document) is not None
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.integers(0, 200))
 def test_settings_in_json_that_are_cut_anywhere_are_refused(cut: int) -> None:
     whole = json.dumps({"limits": {"max_running_requests": 16, "max_tokens_per_step": 512}})
@@ -140,7 +140,6 @@ def test_settings_in_json_that_are_cut_anywhere_are_refused(cut: int) -> None:
     assert isinstance(document, Refused)
 
 
-@settings(deadline=None)
 @given(
     st.integers(-5, 10_000), st.integers(-5, 10_000), st.integers(1, 128), st.integers(128, 4096), st.integers(1, 128)
 )

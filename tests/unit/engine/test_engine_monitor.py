@@ -39,7 +39,7 @@ def test_percentiles_are_those_of_the_window_and_older_values_are_forgotten() ->
     assert monitor.window(500.0, 60).ttft is None
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(st.tuples(st.floats(0, 200), st.floats(1e-4, 100)), min_size=1, max_size=60), st.integers(1, 100))
 def test_a_percentile_lies_within_the_values_of_its_window_by_rank(
     values: list[tuple[float, float]], span: int
@@ -58,7 +58,7 @@ def test_a_percentile_lies_within_the_values_of_its_window_by_rank(
         assert all(lower <= upper * (1 + 1e-9) for lower, upper in pairwise(order))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.integers(), st.integers(300, 2000), st.floats(0.1, 2))
 def test_percentiles_of_many_slots_together_are_those_of_their_values(seed: int, count: int, wide: float) -> None:
     chance = Random(seed)
@@ -112,7 +112,7 @@ def test_grades_have_the_bounds_that_the_requirements_name(
     assert grade(success=success, latency=latency) == expected
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.floats(0, 1), st.floats(0, 1), st.floats(0, 10), st.floats(0, 10))
 def test_a_better_server_never_has_a_worse_grade(one: float, other: float, fast: float, slow: float) -> None:
     order = ["D", "C", "B", "A", "A+"]
@@ -122,7 +122,7 @@ def test_a_better_server_never_has_a_worse_grade(one: float, other: float, fast:
     assert order.index(best) >= order.index(worst)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.integers(0, 10_000), st.integers(0, 10_000), st.floats(0, 1), st.integers(1, 512))
 def test_the_load_is_between_0_and_1_and_grows_with_what_is_there(
     running: int, queued: int, cache: float, limit: int

@@ -27,7 +27,7 @@ REQUESTS = st.lists(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(REQUESTS, st.integers(1, 4), st.integers(1, 9), st.integers(0, 3))
 def test_requests_that_join_and_leave_at_any_time_are_answered_as_if_each_were_alone(
     requests: list[tuple[list[int], int, int]], rows: int, per_step: int, long_prompt: int
@@ -91,7 +91,7 @@ def test_a_model_that_fails_is_told_to_all_and_ends_the_batcher(caplog: pytest.L
     assert "The batch failed" in caplog.text
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     st.lists(st.integers(0, 3), min_size=4, max_size=20),
     st.integers(1, 30),
@@ -121,7 +121,7 @@ def test_a_text_that_repeats_itself_is_guessed_and_takes_fewer_steps() -> None:
     assert batcher.guessed.accepted == batcher.guessed.tokens
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.integers(1, 40), st.floats(0.05, 1), st.integers(0, 10_000))
 def test_only_the_likeliest_tokens_are_taken(top_k: int, top_p: float, seed: int) -> None:
     source = np.random.default_rng(seed)

@@ -161,7 +161,7 @@ some_targets = st.builds(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(some_limits, some_targets, st.lists(windows, min_size=1, max_size=20))
 def test_whatever_is_measured_the_limits_stay_within_what_the_engine_can_do(
     limits: Limits, targets: Targets, seen: list[Measured]
@@ -181,7 +181,7 @@ def test_whatever_is_measured_the_limits_stay_within_what_the_engine_can_do(
             assert after.max_wait_seconds == limits.max_wait_seconds
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(some_limits, windows, st.floats(1.01, 100))
 def test_a_missed_time_between_tokens_never_raises_what_runs(limits: Limits, measured: Measured, over: float) -> None:
     late = replace(measured, itl=over * 0.05, gaps=1000, first_tokens=100, error_share=0.0)
@@ -190,7 +190,7 @@ def test_a_missed_time_between_tokens_never_raises_what_runs(limits: Limits, mea
     assert decision.limits.max_tokens_per_step <= limits.max_tokens_per_step
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(some_limits, windows, st.floats(0.85, 1.0))
 def test_within_the_band_below_the_target_nothing_that_runs_is_changed(
     limits: Limits, measured: Measured, near: float

@@ -107,7 +107,7 @@ def test_the_end_of_a_request_is_told_apart(messages: list[Message], end: End | 
     assert outcome_of(watch, end) is outcome
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(st.binary(max_size=200), max_size=10), st.booleans())
 async def test_whatever_an_answer_holds_is_sent_as_it_is(bodies: list[bytes], streamed: bool) -> None:
     sent: list[Message] = []
@@ -122,7 +122,7 @@ async def test_whatever_an_answer_holds_is_sent_as_it_is(bodies: list[bytes], st
     assert sent == given_messages
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(st.tuples(st.integers(1, 5), st.floats(0, 10)), min_size=1, max_size=20))
 def test_every_token_but_the_first_event_has_a_gap_and_the_gaps_add_up(steps: list[tuple[int, float]]) -> None:
     clock = Clock()

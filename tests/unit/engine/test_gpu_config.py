@@ -59,7 +59,7 @@ def problems(**fields: object) -> list[str]:
     return str(error.value).splitlines()
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(arguments())
 def test_sizes_in_vllms_arguments_are_understood_however_they_are_written(
     case: Case,
@@ -72,7 +72,7 @@ def test_sizes_in_vllms_arguments_are_understood_however_they_are_written(
     assert asked_layout(config, "pytorch") == asked_layout(config, "onnx") == Layout()
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(case=arguments(), by_field=LAYOUTS, other=LAYOUTS)
 def test_an_engine_that_is_placed_otherwise_gets_each_size_once(case: Case, by_field: Layout, other: Layout) -> None:
     words = case[0]
@@ -88,7 +88,7 @@ def test_an_engine_that_is_placed_otherwise_gets_each_size_once(case: Case, by_f
     assert placed(config, "deepspeed", other).engines.deepspeed.tensor_parallel == other.tensor
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(case=arguments(), field=st.sampled_from(sorted(FIELDS)), value=st.integers(1, 64))
 def test_a_size_that_is_given_twice_is_refused_with_both_places(case: Case, field: str, value: int) -> None:
     words = case[0]
@@ -105,7 +105,7 @@ def test_a_size_that_is_given_twice_is_refused_with_both_places(case: Case, fiel
     ]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(layout=LAYOUTS, shape=SHAPES, gpus=st.none() | st.integers(1, 64), engine=st.sampled_from(["vllm", "deepspeed"]))
 def test_what_the_model_or_the_machine_does_not_allow_is_refused_and_nothing_else(
     layout: Layout, shape: Shape, gpus: int | None, engine: str

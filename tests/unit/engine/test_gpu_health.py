@@ -29,7 +29,7 @@ def one(*looks: Reading) -> Gpu:
     return known[looks[0].uuid]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(SNAPSHOTS, min_size=1, max_size=4))
 def test_a_gpu_is_never_forgotten_and_one_that_failed_stays_so(looks: list[Snapshot]) -> None:
     known: dict[str, Gpu] = {}
@@ -45,7 +45,7 @@ def test_a_gpu_is_never_forgotten_and_one_that_failed_stays_so(looks: list[Snaps
         known = now
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(looks=st.lists(SNAPSHOTS, min_size=1, max_size=4), name=st.integers(0, 2).map(uuid))
 def test_what_is_seen_of_one_gpu_says_nothing_of_the_others(looks: list[Snapshot], name: str) -> None:
     whole: dict[str, Gpu] = {}
@@ -56,7 +56,7 @@ def test_what_is_seen_of_one_gpu_says_nothing_of_the_others(looks: list[Snapshot
     assert whole.get(name) == alone.get(name)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(readings(index=0), min_size=1, max_size=5))
 def test_a_gpu_fails_only_for_one_of_these_reasons(looks: list[Reading]) -> None:
     found = one(*looks)
@@ -78,13 +78,13 @@ def test_a_gpu_fails_only_for_one_of_these_reasons(looks: list[Reading]) -> None
     assert not found.usable or not any(certain)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(xids=st.lists(st.sampled_from(sorted(APPLICATION_XIDS | QUIET_XIDS)), max_size=5), look=readings(index=0))
 def test_errors_of_applications_are_no_fault_of_the_gpu(xids: list[int], look: Reading) -> None:
     assert one(replace(look, xids=tuple(xids))).assessment == one(replace(look, xids=())).assessment
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(SNAPSHOTS)
 def test_a_snapshot_comes_back_from_json(look: Snapshot) -> None:
     assert snapshot_from_json(json.loads(json.dumps(look.as_json()))) == look

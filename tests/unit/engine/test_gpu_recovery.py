@@ -59,7 +59,7 @@ def situations(draw: st.DrawFn) -> Situation:
     )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(gpus=machines(), asked=LAYOUTS, shape=KNOWN, heads=HEADS)
 def test_the_largest_layout_that_is_possible_is_taken_on_gpus_that_can_be_used(
     gpus: tuple[Gpu, ...], asked: Layout, shape: Shape | None, heads: Heads
@@ -81,7 +81,7 @@ def test_the_largest_layout_that_is_possible_is_taken_on_gpus_that_can_be_used(
     assert not degraded or len(well) < found.layout.gpus
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(situations())
 def test_an_engine_is_touched_only_when_a_gpu_that_it_uses_failed_and_there_is_always_a_way(case: Situation) -> None:
     decision = decide(case)
@@ -114,7 +114,7 @@ def test_an_engine_is_touched_only_when_a_gpu_that_it_uses_failed_and_there_is_a
     assert (decision.placement is not None) == (decision.action in (Action.FEWER, Action.RESTART))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     count=st.integers(1, 12),
     asked=LAYOUTS,

@@ -60,7 +60,7 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(STEPS, st.integers(1, 8))
 def test_what_is_found_is_the_beginning_of_the_same_text_in_the_same_scope(
     steps: list[tuple[str, int, list[int]]], most: int
@@ -82,7 +82,7 @@ def test_what_is_found_is_the_beginning_of_the_same_text_in_the_same_scope(
     assert len(shelf.kept) == 0
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(STEPS, st.integers(1, 8))
 def test_no_block_is_left_without_those_that_lead_to_it(steps: list[tuple[str, int, list[int]]], most: int) -> None:
     shelf = Shelf(most)
@@ -131,7 +131,7 @@ REQUESTS = st.lists(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(REQUESTS, st.integers(1, 3), st.integers(1, 7), st.integers(1, 6), st.sets(st.integers(0, 15)))
 def test_answers_are_the_same_with_reuse_whatever_is_kept_forgotten_and_given_up(
     requests: list[tuple[list[int], int, int, int | None]], rows: int, per_step: int, most: int, forget: set[int]
@@ -211,7 +211,7 @@ def headers(**given: str) -> Callable[[str], str | None]:
 VALUES = st.one_of(st.none(), st.text(max_size=6))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.tuples(VALUES, VALUES, VALUES, VALUES), st.tuples(VALUES, VALUES, VALUES, VALUES))
 def test_two_requests_have_one_owner_only_where_tenant_salt_and_conversation_are_the_same(
     one: tuple[str | None, ...], other: tuple[str | None, ...]
@@ -241,7 +241,7 @@ def test_nothing_is_kept_of_a_request_that_says_so(control: str, kept: bool) -> 
     assert (owner(headers(cache_control=control), tenant_headers([])) is not None) == kept
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     st.lists(
         st.tuples(st.sampled_from(["enter", "leave", "end", "tidy"]), st.sampled_from([b"a", b"b", b"c"])), max_size=40

@@ -36,7 +36,6 @@ def repeatable(examples: int) -> settings:
     calm = [HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.function_scoped_fixture]
     return settings(
         max_examples=examples,
-        deadline=None,
         derandomize=True,
         database=None,
         suppress_health_check=calm,

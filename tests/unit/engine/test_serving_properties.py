@@ -71,7 +71,7 @@ def folder() -> Iterator[Path]:
         signal.signal(number, handler)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     preference=st.lists(st.sampled_from(sorted(ENGINES)), unique=True, min_size=1),
     absent=st.sets(st.sampled_from(LIBRARIES), max_size=3),
@@ -117,7 +117,7 @@ BODIES = st.one_of(
 )
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.sampled_from(["GET", "POST", "DELETE", "PUT"]), PATHS, BODIES, st.integers(1, 3))
 def test_any_request_gets_one_whole_answer_and_leaves_nothing_running(
     folder: Path, method: str, path: str, body: bytes, chunks: int
@@ -153,7 +153,7 @@ def test_a_trace_changes_no_header_but_its_own_and_keeps_the_callers_trace() -> 
         config = TracingConfig(endpoint=f"{receiver.url}/v1/traces", sample_percent=0)
         tracer = RequestTracer(config, model="m", engine="e", spans=spans, taken_up=lambda _: None)
 
-        @settings(max_examples=150, deadline=None)
+        @settings(max_examples=150)
         @given(st.none() | PARENTS, st.none() | IDS, st.dictionaries(st.sampled_from(["accept", "x-a"]), st.text()))
         def holds(parent: str | None, name: str | None, others: dict[str, str]) -> None:
             given_headers = {"traceparent": parent, "x-request-id": name, **others}
@@ -192,7 +192,7 @@ def asked(what: dict[str, Any]) -> Question:
     return found
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(ASKED, ASKED)
 def test_two_questions_are_compared_only_where_tenant_and_all_before_are_the_same(
     one: dict[str, Any], other: dict[str, Any]
@@ -204,7 +204,7 @@ def test_two_questions_are_compared_only_where_tenant_and_all_before_are_the_sam
         assert any(letter in "12" for letter in one["text"] + other["text"])
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.sampled_from([CHAT, COMPLETIONS, "/x"]), BODIES, st.none() | st.text(max_size=20))
 def test_any_body_is_a_question_or_a_reason(path: str, body: bytes, control: str | None) -> None:
     rules = Rules(scope="m", largest_temperature=0, longest_text_characters=100, require_tenant=False)
@@ -220,7 +220,7 @@ def test_any_body_is_a_question_or_a_reason(path: str, body: bytes, control: str
 FINE = {Severity.INFO: 0, Severity.WARNING: 1, Severity.CRITICAL: 2}
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.floats(0, 1), st.floats(0, 1), st.floats(1, 100))
 def test_a_fuller_cache_is_never_told_less_of(one: float, other: float, threshold: float) -> None:
     less, more = sorted((one, other))
@@ -235,7 +235,7 @@ def test_a_fuller_cache_is_never_told_less_of(one: float, other: float, threshol
     assert bool(told(more)) == (100 * more > threshold)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.integers(0, 100), st.integers(0, 100), st.floats(1, 99))
 def test_errors_are_told_by_their_share_and_not_by_a_handful(failed: int, succeeded: int, percent: float) -> None:
     seen = replace(window(), outcomes={Outcome.FAILED: failed, Outcome.SUCCEEDED: succeeded})

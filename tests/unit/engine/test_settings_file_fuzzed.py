@@ -46,7 +46,7 @@ def control(folder: Path) -> Control:
     return Control(config=config, folder=folder, capacity=CAPACITY, resting=RESTING, metrics=metrics)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(CONTENTS)
 def test_any_content_is_taken_whole_or_changes_nothing_and_is_told(content: bytes) -> None:
     with tempfile.TemporaryDirectory() as name:
@@ -71,7 +71,7 @@ def test_any_content_is_taken_whole_or_changes_nothing_and_is_told(content: byte
         assert (one.wanted.limits.max_running_requests, one.settings_problem) == (3, "")
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.integers(0, len(WHOLE) - 1))
 def test_half_of_a_file_in_json_is_never_taken(cut: int) -> None:
     with tempfile.TemporaryDirectory() as name:

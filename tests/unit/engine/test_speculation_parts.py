@@ -113,7 +113,7 @@ def test_a_guess_is_what_followed_the_latest_place_that_reads_the_same() -> None
     assert lookup(SpeculationConfig(shortest_match=1))([1, 9, 1], 1) == [9]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(TOKENS, st.integers(1, 8), st.integers(1, 6), st.integers(1, 6))
 def test_a_guess_followed_a_place_of_the_text_that_reads_as_its_end(
     tokens: list[int], most: int, one: int, other: int
@@ -133,7 +133,7 @@ def test_only_so_much_of_a_long_text_is_looked_at() -> None:
     assert lookup(SpeculationConfig())(text, 2) == []
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     st.lists(st.lists(st.integers(0, 5), min_size=1, max_size=12), min_size=1, max_size=5),
     st.integers(1, 6),
@@ -164,7 +164,7 @@ def test_a_draft_is_silent_beyond_its_context() -> None:
     assert draft.guess([1] * 20, 4) == []
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(st.integers(0, 3), min_size=1, max_size=20), st.integers(1, 30), st.integers(1, 8))
 def test_a_draft_changes_no_answer_however_good_it_is(tokens: list[int], most: int, drafts: int) -> None:
     for says in (following, repeating):
@@ -261,7 +261,7 @@ def test_what_rests_is_tried_again_after_its_time_with_a_new_window() -> None:
     assert not never.rested(1e9)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(st.integers(0, 20), min_size=1, max_size=60))
 def test_an_objection_is_raised_exactly_when_the_window_has_too_few(rates: list[int]) -> None:
     acceptance, seconds = noted(rates), len(rates)
@@ -323,7 +323,7 @@ def test_what_cannot_be_compared_may_not(model: Path, tmp_path: Path) -> None:
     assert objection(str(model), bare).startswith("the vocabularies cannot be compared: JSONDecodeError")
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.binary(max_size=60), st.binary(max_size=60))
 def test_any_files_are_compared_or_refused(
     tmp_path_factory: pytest.TempPathFactory, config: bytes, tokenizer: bytes

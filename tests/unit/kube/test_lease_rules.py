@@ -82,7 +82,7 @@ _moves = st.lists(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(moves=_moves)
 def test_never_do_two_hold_the_lease(moves: list[tuple[str, str, str, float]]) -> None:
     async def play() -> None:

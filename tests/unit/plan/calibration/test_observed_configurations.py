@@ -91,7 +91,7 @@ def test_what_was_learned_of_the_very_same_question_is_not_counted_twice() -> No
     assert repr(propose(request)) == repr(propose(replace(request, calibration=state)))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(
         st.tuples(st.sampled_from([1, 2, 4]), st.integers(1, 512), st.floats(0.2, 5.0), st.integers(16, 8192)),
