@@ -7,6 +7,7 @@ import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from urllib.parse import urlsplit
 
 import psutil
 
@@ -86,18 +87,22 @@ async def _soak(server: Running, plan: Plan, capacity: float, engine: str, colle
 
 
 def look_at(server: Running, at: float, answered: int) -> Look:
-    """What the server's processes hold now; a page that several of them share counts in parts. Raises RuntimeError
-    where there are none any more.
+    """What the server's processes hold now; a page that several of them share counts in parts, and connections that
+    clients keep open are not the server's. Raises RuntimeError where there are no processes any more.
     """
-    memory, files, threads = [], 0, 0
+    memory, files, threads, port = [], 0, 0, urlsplit(server.url).port
     for process in family(server):
         with contextlib.suppress(psutil.NoSuchProcess):
             memory.append(int(process.memory_full_info().pss))
-            files += process.num_fds()
+            files += process.num_fds() - _from_clients(process, port)
             threads += process.num_threads()
     if not memory:
         raise RuntimeError(f"The server has ended, {at:.0f} s after the load began and {answered} answers.")
     return Look(at=round(at, 2), answered=answered, memory=tuple(memory), files=files, threads=threads)
+
+
+def _from_clients(process: psutil.Process, port: int | None) -> int:
+    return sum(one.status == psutil.CONN_ESTABLISHED and one.laddr[1] == port for one in process.net_connections("tcp"))
 
 
 def _runner(server: Running, plan: Plan, rate: float, ledger: Ledger, *, patience: float = 300.0) -> Runner:
