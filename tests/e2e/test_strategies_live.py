@@ -57,7 +57,7 @@ def _cases(testkit: str) -> dict[str, Case]:
     # So few clients that two of the three pods can carry them: one can give its room.
     place = replace(base, replicas=3, config={**base.config, "maxNumSeqs": 16})
     place = replace(place, changes={"rollout": {"strategy": "InPlace"}})
-    short = Load(prompt_tokens="32", output_tokens="16")
+    short = Load(prompt_tokens="32", output_tokens="16", cpu="100m")
     return {
         "BlueGreen": Case(service=blue, load=replace(short, clients=10), change={"maxNumSeqs": 16}, outcome="Promoted"),
         "InPlace": Case(service=place, load=replace(short, clients=2), change={"blockSize": 16}, outcome="Abandoned"),

@@ -28,7 +28,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.emulator, pytest.mark.slow, pytes
 
 # By numbers of pods a canary beside two would have a third.
 STEPS = (15, 50)
-LOAD = Load(clients=12, prompt_tokens="64", output_tokens="32")
+LOAD = Load(clients=12, prompt_tokens="64", output_tokens="32", cpu="100m")
 _ROUTE, _PORT = "chat", 8000
 _SUCCESS = re.compile(r"^vllm:request_success_total\{[^}]*\} (\S+)$", re.MULTILINE)
 _SETTLED = 4.0  # seconds after a change of the weights until the gateway surely has them
