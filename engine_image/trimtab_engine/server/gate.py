@@ -163,7 +163,8 @@ class Gate:
             if self._engine is None:  # our own engines do it when they start
                 await self.model_check.look(partial(likelihoods_of, scope["app"].state))
                 await self.speculating.prove(partial(answers_of, scope["app"].state))
-            _keep_for_good()
+            else:  # vLLM does it after us, for all that is there by then
+                _freeze_heap()
             (folder / SERVING).touch()
         except Exception as error:  # the server would go on without us otherwise
             log.exception("The server does not start")
@@ -410,7 +411,7 @@ class _Place:
             self._gate.left(self)
 
 
-def _keep_for_good() -> None:
+def _freeze_heap() -> None:
     """What the start made is no garbage: looked at no more, it neither makes collections long nor puts them off.
 
     Python collects the oldest generation once a quarter of it is new (the `gc` module's documentation), and with a
