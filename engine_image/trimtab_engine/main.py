@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 
-from trimtab_engine import drain, probe
+from trimtab_engine import alive, drain, probe
 
 
 def serve(arguments: Sequence[str]) -> int:
@@ -34,6 +34,7 @@ VERBS: dict[str, tuple[Callable[[Sequence[str]], int], str]] = {
     "bench": (bench, "measure a server, compare results, try optimizations one by one"),
     "quantize": (quantize, "round a model's weights, and keep it when the engine says the same of a text"),
     "probe": (probe.main, "end with 0 when the engine completes one token (startupProbe)"),
+    "alive": (alive.main, "end with 0 when /health answers 200 (HEALTHCHECK)"),
     "drain": (drain.main, "wait until the engine has answered its requests (preStop)"),
 }
 
