@@ -21,6 +21,9 @@ from trimtab_engine.server.placing import Placer
 from trimtab_engine.shared.folder import VARIABLE
 
 _KEEP_ALIVE = "VLLM_HTTP_TIMEOUT_KEEP_ALIVE"  # seconds; vLLM 0.32 has no flag for it (`vllm/envs.py`)
+# oneDNN keeps the kernels of every number of tokens that a step ever had, 1,024 unless it is told otherwise. A step needs
+# five to ten, and to compile them again costs less than can be measured (decision 42).
+_KERNELS, _KEPT_KERNELS = "ONEDNN_PRIMITIVE_CACHE_CAPACITY", 128
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -60,8 +63,9 @@ def _refuse(error: ConfigError) -> int:
 
 
 def environment_of(config: Config, folder: Path, given: Mapping[str, str]) -> dict[str, str]:
-    """What engines find. vLLM's own variable for idle connections wins where somebody has set it."""
-    return {_KEEP_ALIVE: str(config.server.keep_alive_seconds), **given, VARIABLE: str(folder)}
+    """What engines find. vLLM's variable for idle connections and oneDNN's for kernels win where they are set."""
+    own = {_KEEP_ALIVE: str(config.server.keep_alive_seconds), _KERNELS: str(_KEPT_KERNELS)}
+    return {**own, **given, VARIABLE: str(folder)}
 
 
 def describe() -> str:

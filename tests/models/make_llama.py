@@ -33,7 +33,7 @@ BOS, EOS, PAD = 256, 257, 258
 PRINTABLE = range(0x20, 0x7F)
 
 # Raised whenever the bytes that this program writes change, so that caches notice.
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,9 +168,11 @@ def _tokenizer() -> dict[str, object]:
             for number, text in _special_tokens().items()
         ],
         "normalizer": None,
-        "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False},
+        # Each byte is a word of its own. A tokenizer keeps ten thousand words for each of its threads, and were a whole
+        # prompt one word, the server would grow by every prompt for as long.
+        "pre_tokenizer": {"type": "Sequence", "pretokenizers": [_byte_level(), _single_characters()]},
         "post_processor": None,
-        "decoder": {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False},
+        "decoder": _byte_level(),
         "model": {
             "type": "BPE",
             "dropout": None,
@@ -184,6 +186,14 @@ def _tokenizer() -> dict[str, object]:
             "merges": [],
         },
     }
+
+
+def _byte_level() -> dict[str, object]:
+    return {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
+
+
+def _single_characters() -> dict[str, object]:
+    return {"type": "Split", "pattern": {"Regex": r"[\s\S]"}, "behavior": "Isolated", "invert": False}
 
 
 def _tokenizer_config(shape: Shape) -> dict[str, object]:

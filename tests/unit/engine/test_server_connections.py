@@ -105,6 +105,13 @@ def test_vllm_keeps_idle_connections_as_long_unless_its_own_variable_is_set(tmp_
     )
 
 
+def test_few_kernels_are_kept_unless_somebody_says_how_many(tmp_path: Any) -> None:
+    config = load(None, {}, {"model": "m"})
+    assert environment_of(config, tmp_path, {})["ONEDNN_PRIMITIVE_CACHE_CAPACITY"] == "128"
+    given = {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "1024", "HOME": "/tmp"}
+    assert environment_of(config, tmp_path, given).items() >= given.items()
+
+
 def test_a_client_that_reads_slowly_holds_back_its_own_stream_and_nothing_is_lost(server: OurServer) -> None:
     """Its windows are made small, so that the server cannot write ahead; what is made meanwhile comes in few events."""
     asked = json.dumps(body(1500, stream=True)).encode()
