@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import subprocess
 import threading
-import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.cluster.handle import Handle
+from tests.e2e.waiting import until
 from trimtab_engine.drain import understand
 
 pytestmark = [pytest.mark.cluster, pytest.mark.vllm, pytest.mark.slow]
@@ -52,6 +53,11 @@ def follow(cluster: Handle, namespace: str, lines: list[str]) -> threading.Threa
 def in_flight(cluster: Handle, namespace: str) -> float:
     path = f"/api/v1/namespaces/{namespace}/pods/engine:8000/proxy/metrics"
     return understand(cluster.kubectl("get", "--raw", path)).in_flight or 0
+
+
+def has_limit(cluster: Handle, namespace: str, pod: str, running: int) -> bool:
+    path = f"/api/v1/namespaces/{namespace}/pods/{pod}:8000/proxy/v1/optimization/status"
+    return bool(json.loads(cluster.kubectl("get", "--raw", path))["limits"]["max_running_requests"] == running)
 
 
 def test_a_deleted_pod_answers_its_eight_requests_before_it_ends(
@@ -99,9 +105,5 @@ def test_the_guide_leads_to_a_service_whose_limits_can_be_changed(
     cluster.kubectl("patch", "configmap", "engine-settings", "--type=merge", f"--patch={patch}", namespace=namespace)
     pods = [pod["metadata"]["name"] for pod in cluster.get("pods", namespace=namespace)["items"]]
     assert len(pods) == 2
-    until = time.monotonic() + 180
     for pod in pods:
-        path = f"/api/v1/namespaces/{namespace}/pods/{pod}:8000/proxy/v1/optimization/status"
-        while json.loads(cluster.kubectl("get", "--raw", path))["limits"]["max_running_requests"] != 32:
-            assert time.monotonic() < until, "the pod did not take the settings up"
-            time.sleep(2)
+        until(f"{pod} takes the settings up", partial(has_limit, cluster, namespace, pod, 32), seconds=180)

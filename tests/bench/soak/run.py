@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import psutil
 
-from tests.bench.serving.traffic import Running, family, run
+from tests.bench.serving.traffic import Running, family, memory_by_process, run
 from tests.bench.soak.fit import Look, Recording
 from tests.testkit.client import MODEL_NAME
 from tests.unit.engine.sinks import Sink
@@ -90,10 +90,9 @@ def look_at(server: Running, at: float, answered: int) -> Look:
     """What the server's processes hold now; a page that several of them share counts in parts, and connections that
     clients keep open are not the server's. Raises RuntimeError where there are no processes any more.
     """
-    memory, files, threads, port = [], 0, 0, urlsplit(server.url).port
+    memory, files, threads, port = memory_by_process(server), 0, 0, urlsplit(server.url).port
     for process in family(server):
         with contextlib.suppress(psutil.NoSuchProcess):
-            memory.append(int(process.memory_full_info().pss))
             files += process.num_fds() - _from_clients(process, port)
             threads += process.num_threads()
     if not memory:
