@@ -1,6 +1,6 @@
 """python -m tests.bench.serving [PART ...] [--out build/bench/engine.json]
 
-Parts: layers, cache, meanings, again, vllm, driven, overload, watched, killed, pytorch; all without a name, about
+Parts: layers, cache, meanings, again, vllm, driven, overload, watched, killed, pytorch, gpu; all without a name, about
 half an hour. Rows of parts that did not run stay as they were in the file.
 """
 
@@ -24,6 +24,7 @@ from tests.bench.serving import (
     killed,
     layers,
     meanings,
+    on_gpu,
     overload,
     watched,
 )
@@ -40,6 +41,7 @@ PARTS: dict[str, Callable[[Callable[[str], None]], Iterator[Row]]] = {
     "watched": watched.rows,
     "killed": killed.rows,
     "pytorch": beside_transformers.rows,
+    "gpu": on_gpu.rows,
 }
 
 
@@ -60,7 +62,7 @@ def main() -> int:
     for name in args.parts or PARTS:
         try:
             for row in PARTS[name](tell):
-                tell(f"{row.name}: {row.value:g} {row.unit} ({row.bar})")
+                tell(f"{row.name}: {row.shown()} ({row.bar})")
                 found.append(row)
                 keep(found, args.out)
         except Exception as error:  # the other parts are measured; this one is told at the end

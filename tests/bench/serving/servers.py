@@ -46,7 +46,7 @@ def plain(name: str = "plain", flags: Sequence[str] = FLAGS) -> VllmServer:
 
 def ours(name: str = "ours", flags: Sequence[str] = FLAGS, **fields: str) -> VllmServer:
     """Our server over vLLM; `fields` are fields of its configuration as their variables are called."""
-    return VllmServer(*flags, log=LOGS / f"{name}.log", env=_environment(fields), start=trimtab_command)
+    return VllmServer(*flags, log=LOGS / f"{name}.log", env=environment(fields), start=trimtab_command)
 
 
 def emulated(name: str = "emulated", **fields: object) -> OurServer:
@@ -58,14 +58,14 @@ def emulated(name: str = "emulated", **fields: object) -> OurServer:
 def pytorch(name: str = "pytorch", **fields: str) -> VllmServer:
     """Our server over PyTorch."""
     fields = {"ENGINES__PREFERENCE": "[pytorch]", **fields}
-    return VllmServer(log=LOGS / f"{name}.log", env=_environment(fields), start=_without_flags)
+    return VllmServer(log=LOGS / f"{name}.log", env=environment(fields), start=_without_flags)
 
 
 def onnx(name: str = "onnx", **fields: str) -> VllmServer:
     """Our server over ONNX Runtime, which is in the environment with all engines."""
     folder = str(cache_root() / "engine-converted")
     fields = {"ENGINES__PREFERENCE": "[onnx]", "ENGINES__ONNX__CACHE_FOLDER": folder, **fields}
-    return VllmServer(log=LOGS / f"{name}.log", env=_environment(fields), start=chain_command)
+    return VllmServer(log=LOGS / f"{name}.log", env=environment(fields), start=chain_command)
 
 
 def transformers(name: str = "transformers") -> VllmServer:
@@ -83,7 +83,8 @@ def _accelerate() -> Path:
     return folder
 
 
-def _environment(fields: dict[str, str]) -> dict[str, str]:
+def environment(fields: dict[str, str]) -> dict[str, str]:
+    """The variables of our server with these fields of its configuration."""
     own = {
         "SERVED_MODEL_NAME": MODEL_NAME,
         "SERVER__TOKEN_FILE": str(token_file()),
