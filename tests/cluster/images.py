@@ -50,6 +50,9 @@ IMAGES: Mapping[str, Image] = {
         ),
     ),
     "engine-demo": Image("engine_image/Dockerfile.demo", ("tests/models/make_llama.py",), on="engine"),
+    "engine-fallback": Image(
+        "engine_image/Dockerfile.fallback", ("requirements-engine-fallback.lock",), on="engine-demo"
+    ),
     "testkit": Image("tests/testkit/Dockerfile", ("tests/testkit", "engine_image/bin", "engine_image/trimtab_engine")),
 }
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.cluster.handle import Handle
 from tests.e2e.waiting import until
@@ -81,6 +82,26 @@ def test_a_deleted_pod_answers_its_eight_requests_before_it_ends(
     assert totals["output_tokens"] == 8 * 400
     assert any(line.startswith("drained: no request for 6 s") for line in log)
     assert any("[shutdown] EngineCore: request processing complete" in line for line in log)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("engine", ["onnx", "deepspeed"])
+def test_the_other_engines_serve_from_their_image(
+    cluster: Handle, namespace: str, image: Callable[[str], str], engine: str
+) -> None:
+    """As an ordinary user, with nothing writable but /tmp; the pod is ready when the engine has computed a token."""
+    cluster.kubectl("label", "namespace", namespace, "pod-security.kubernetes.io/enforce=restricted")
+    pod = next(one for one in yaml.safe_load_all(MANIFEST.read_text()) if one["kind"] == "Pod")
+    (container,) = pod["spec"]["containers"]
+    container |= {"image": image("engine-fallback"), "command": ["trimtab-engine"]}
+    container["args"] = ["serve", "--model", "/models/m75"]
+    container["env"].append({"name": "TRIMTAB_ENGINE_ENGINES__PREFERENCE", "value": f"[{engine}]"})
+    cluster.apply(yaml.safe_dump(pod), namespace=namespace)
+    cluster.kubectl("wait", "pod/engine", "--for=condition=Ready", "--timeout=300s", namespace=namespace)
+    path = f"/api/v1/namespaces/{namespace}/pods/engine:8000/proxy/health"
+    health = json.loads(cluster.kubectl("get", "--raw", path))
+    assert (health["status"], health["engine"]) == ("ok", engine)
+    cluster.kubectl("exec", "engine", "--", "trimtab-engine", "alive", namespace=namespace)
 
 
 @pytest.mark.long
