@@ -82,7 +82,7 @@ async def _soak(server: Running, plan: Plan, capacity: float, engine: str, colle
         spans=spans,
         # What comes after the last arrival is no load of 80 %.
         looks=tuple(look for look in looks if look.at <= plan.seconds),
-        minutes=tuple(_minutes(ledger, load.began, plan.seconds)),
+        minutes=tuple(by_minute(ledger, load.began, plan.seconds)),
     )
 
 
@@ -113,9 +113,11 @@ def _runner(server: Running, plan: Plan, rate: float, ledger: Ledger, *, patienc
     return Runner(target, work, traffic, ledger, log=lambda _: None)
 
 
-def _minutes(ledger: Ledger, began: float, seconds: float) -> list[dict[str, object]]:
+def by_minute(ledger: Ledger, began: float, seconds: float) -> list[dict[str, object]]:
+    """The load's figures, a minute each, from the ledger's bucket in which it began: no bucket counts twice."""
+    first = began // ledger.bucket_seconds * ledger.bucket_seconds
     found = []
     for number in range(int(seconds // 60)):
-        bucket = ledger.window(began + 60 * number, began + 60 * (number + 1))
+        bucket = ledger.window(first + 60 * number, first + 60 * (number + 1))
         found.append({"minute": number, **bucket.as_json()})
     return found
