@@ -33,7 +33,7 @@ def why_not(host: str, port: int, seconds: float) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="alive", description="End with 0 when /health answers 200.")
     parser.add_argument("--host", default="127.0.0.1")
-    port = int(os.environ.get(PORT_VARIABLE) or 8000)
+    port = os.environ.get(PORT_VARIABLE) or "8000"
     parser.add_argument("--port", type=int, default=port, help=f"default: {PORT_VARIABLE}, or 8000")
     parser.add_argument("--timeout", type=float, default=5.0, help="seconds for the request")
     args = parser.parse_args(arguments)

@@ -21,8 +21,8 @@ from trimtab_engine.server.placing import Placer
 from trimtab_engine.shared.folder import VARIABLE
 
 _KEEP_ALIVE = "VLLM_HTTP_TIMEOUT_KEEP_ALIVE"  # seconds; vLLM 0.32 has no flag for it (`vllm/envs.py`)
-# oneDNN keeps the kernels of every number of tokens that a step ever had, up to 1,024. A step needs five to ten, and to
-# compile them again costs less than can be measured (decision 42).
+# oneDNN keeps the kernels of every number of tokens that a step ever had, up to 1,024. A step of a Llama needs five;
+# compiling them again costs less than can be measured (decision 42).
 _KERNELS, _KEPT_KERNELS = "ONEDNN_PRIMITIVE_CACHE_CAPACITY", 128
 
 

@@ -36,15 +36,16 @@ def command(model: Path, port: int, arguments: Sequence[str]) -> list[str]:
 
 def trimtab_command(model: Path, port: int, arguments: Sequence[str]) -> list[str]:
     """`trimtab-engine serve`; `arguments` are vLLM's own."""
-    return _trimtab(venv.python(), model, port, arguments)
+    return serve_command(venv.python(), model, port, arguments)
 
 
 def chain_command(model: Path, port: int, arguments: Sequence[str]) -> list[str]:
     """The same, where all four engines are installed."""
-    return _trimtab(venv.fallback_python(), model, port, arguments)
+    return serve_command(venv.fallback_python(), model, port, arguments)
 
 
-def _trimtab(python: Path, model: Path, port: int, arguments: Sequence[str]) -> list[str]:
+def serve_command(python: Path, model: Path, port: int, arguments: Sequence[str]) -> list[str]:
+    """`trimtab-engine serve` in the environment of that Python."""
     start = [str(python), "-m", "trimtab_engine.main", "serve", "--model", str(model), "--host", "127.0.0.1"]
     return [*start, "--port", str(port), "--", *ARGUMENTS, *arguments]
 

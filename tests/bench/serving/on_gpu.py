@@ -10,7 +10,7 @@ import os
 import statistics
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -20,7 +20,7 @@ from tests.bench.serving.rows import Row, at_least, at_most, missing
 from tests.bench.serving.servers import LOGS, environment, served
 from tests.bench.serving.traffic import Running, run
 from tests.models.make_llama import FORMAT, Shape, kept, write
-from tests.vllm.server import ROOT, VllmServer
+from tests.vllm.server import ROOT, VllmServer, serve_command
 from trimtab_engine.config.gpus import GpusConfig
 from trimtab_engine.server.gpu_watch import GpuWatch
 
@@ -104,13 +104,8 @@ def seven_billion(given: Mapping[str, str]) -> VllmServer:
         "OMP_NUM_THREADS": str(os.cpu_count() or 1),
         "VLLM_ENABLE_V1_MULTIPROCESSING": "1",
     }
-    start = partial(_command, given.get("TRIMTAB_GPU_PYTHON") or sys.executable)
+    start = partial(serve_command, Path(given.get("TRIMTAB_GPU_PYTHON") or sys.executable))
     return VllmServer(*VLLM, *VLLM_STEPS, log=LOGS / "gpu.log", model=model, env=own, start=start)
-
-
-def _command(python: str, model: Path, port: int, arguments: Sequence[str]) -> list[str]:
-    start = [python, "-m", "trimtab_engine.main", "serve", "--model", str(model), "--host", "127.0.0.1"]
-    return [*start, "--port", str(port), "--", *arguments]
 
 
 def _path(given: Mapping[str, str]) -> str:

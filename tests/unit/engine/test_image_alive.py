@@ -12,7 +12,8 @@ import pytest
 
 from tests.testkit.client import free_port
 from tests.testkit.running import OurServer
-from trimtab_engine import alive, main
+from trimtab_engine import main
+from trimtab_engine.config.load import variable
 
 IMAGES = Path(__file__).resolve().parents[3] / "engine_image"
 DOCKERFILES = ["Dockerfile.cpu", "Dockerfile.gpu"]
@@ -63,14 +64,14 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OurServer]:
 
 
 def test_a_server_that_serves_is_alive(server: OurServer, check: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(alive.PORT_VARIABLE, str(server.port))
+    monkeypatch.setenv(variable("server.port"), str(server.port))
     assert main.main(check) == 0
 
 
 def test_an_engine_that_is_down_is_not(
     broken: int, check: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv(alive.PORT_VARIABLE, str(broken))
+    monkeypatch.setenv(variable("server.port"), str(broken))
     assert main.main(check) == 1
     assert capsys.readouterr().err == 'not alive: /health answers 503: {"status": "down"}\n'
 
