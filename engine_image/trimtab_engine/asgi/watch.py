@@ -66,7 +66,8 @@ class Watch:
             return
         if self.streamed:
             self._events(body)
-        if self.complete or b'"usage"' in body:
+        # Every event of vLLM's has the field, null until the last one.
+        if self.complete or body.count(b'"usage"') > body.count(b'"usage":null'):
             self._numbers(body[-_TAIL:])
 
     def fresh(self) -> tuple[int, list[float]]:

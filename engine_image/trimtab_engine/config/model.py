@@ -300,6 +300,7 @@ class Config(Part):
     tracing: TracingConfig = TracingConfig()
     alerts: AlertsConfig = AlertsConfig()
     tuner: TunerConfig = TunerConfig()
+    semantic_cache: SemanticCacheConfig = SemanticCacheConfig()
 
     @field_validator("speculation")
     @classmethod
@@ -317,5 +318,3 @@ class Config(Part):
         if part.enabled and monitor is not None and not monitor.enabled:
             raise ValueError("enabled needs monitor.enabled")
         return part
-
-    semantic_cache: SemanticCacheConfig = SemanticCacheConfig()

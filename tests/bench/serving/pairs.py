@@ -11,8 +11,9 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
+from tests.bench.serving.processes import memory_bytes
 from tests.bench.serving.servers import served
-from tests.bench.serving.traffic import Measured, in_turns, memory_bytes, run
+from tests.bench.serving.traffic import Measured, in_turns, run
 from tests.vllm.server import VllmServer
 
 Make = Callable[[], VllmServer]

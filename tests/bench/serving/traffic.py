@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
 import math
 import statistics
 import subprocess
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
-import psutil
 
+from tests.bench.serving.processes import Work, work
 from trimtab_engine.bench.measure import Plan, scenario
 from trimtab_engine.bench.result import Scenario
 from trimtab_engine.bench.server import Server
@@ -26,6 +25,7 @@ from trimtab_engine.load.workload import Lengths, Workload
 
 PROMPT, OUTPUT = "uniform:48-80", "uniform:24-40"
 _seeds = itertools.count(1)
+_MANY = 12  # values that are not all told
 
 
 class Running(Protocol):
@@ -42,10 +42,16 @@ class Running(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """A stretch of load, and the tokens that the server generated in it for each second on a core."""
+    """A stretch of load, and the server's work for each token that it generated."""
 
     scenario: Scenario
-    tokens_per_cpu_second: float
+    work: Work
+
+    def shown(self) -> str:
+        engine, rest = 1e6 * self.work.engine, 1e6 * self.work.rest
+        return (
+            f"{self.scenario.tokens_per_second:.1f} tok/s, a token {engine:.0f} µs in the engine and {rest:.0f} beside"
+        )
 
 
 def run(
@@ -85,39 +91,6 @@ def run(
     return asyncio.run(scenario(Server(server.url), target, plan))
 
 
-def family(server: Running) -> list[psutil.Process]:
-    """A server's process and all that it started."""
-    first = psutil.Process(server.process.pid)
-    return [first, *first.children(recursive=True)]
-
-
-def cpu_seconds(server: Running) -> float:
-    """Time on a core of a server's processes, so far.
-
-    On a busy machine requests wait for others' work; what the server itself has to do for a token hardly changes.
-    """
-    seconds = 0.0
-    for process in family(server):
-        with contextlib.suppress(psutil.NoSuchProcess):
-            times = process.cpu_times()
-            seconds += times.user + times.system
-    return seconds
-
-
-def memory_bytes(server: Running) -> int:
-    """What a server's processes hold; a page that several processes share counts in parts (PSS)."""
-    return sum(memory_by_process(server))
-
-
-def memory_by_process(server: Running) -> list[int]:
-    """The same, each process by itself, the first one first."""
-    held = []
-    for process in family(server):
-        with contextlib.suppress(psutil.NoSuchProcess):
-            held.append(int(process.memory_full_info().pss))
-    return held
-
-
 def generated(server: Running) -> float:
     """Tokens that a server has generated so far by vLLM's metrics; NaN where it has none."""
     try:
@@ -137,26 +110,42 @@ def in_turns(
         seed = next(_seeds)
         for which in (0, 1) if number % 2 == 0 else (1, 0):
             server = (first, second)[which]
-            cpu, tokens = cpu_seconds(server), generated(server)
+            before, tokens = work(server), generated(server)
             one = run(server, seed=seed, **load)
             if one.failures():
                 raise RuntimeError(f"requests failed: {one.failures()}")
-            worked = (generated(server) - tokens) / (cpu_seconds(server) - cpu)
-            found[which].append(Measured(scenario=one, tokens_per_cpu_second=worked))
-        speeds = [side[-1].scenario.tokens_per_second for side in found]
-        work = [side[-1].tokens_per_cpu_second for side in found]
-        shown = f"{speeds[0]:.1f} and {speeds[1]:.1f} tok/s, {work[0]:.1f} and {work[1]:.1f} per CPU second"
-        tell(f"round {number + 1}: {shown}")
+            each = work(server).since(before, generated(server) - tokens)
+            found[which].append(Measured(scenario=one, work=each))
+        tell(f"round {number + 1}: " + "; ".join(side[-1].shown() for side in found))
     return found
 
 
 def ratio(over: list[Measured], under: list[Measured], of: Callable[[Measured], float | None]) -> tuple[float, str]:
-    """The median of the rounds' ratios, and all of them in words."""
+    """The median of the rounds' ratios; and in words both medians, and how far chance may have moved their ratio."""
     pairs = [(of(a) or 0.0, of(b) or 0.0) for a, b in zip(over, under, strict=True)]
     ratios = [a / b for a, b in pairs]
-    shown = ", ".join(f"{value:.3f}" for value in ratios)
     medians = tuple(statistics.median(side) for side in zip(*pairs, strict=True))
-    return statistics.median(ratios), f"{medians[0]:.1f} over {medians[1]:.1f}; rounds {shown}"
+    return statistics.median(ratios), f"{medians[0]:.1f} over {medians[1]:.1f}; {spread(ratios)}"
+
+
+def more_work(over: list[Measured], under: list[Measured]) -> tuple[float, str]:
+    """How much more one side's processes beside the engine do for a token, in % of all that the other side does."""
+    whole = statistics.median(one.work.all for one in under)
+    more = [100 * (a.work.rest - b.work.rest) / whole for a, b in zip(over, under, strict=True)]
+    each = [1e6 * statistics.median(one.work.rest for one in side) for side in (over, under)]
+    return statistics.median(more), f"{each[0]:.0f} µs over {each[1]:.0f} of {1e6 * whole:.0f}; {spread(more)}"
+
+
+def spread(values: Sequence[float]) -> str:
+    """All values; of many, where their median lies with 95 %, by the ranks that a fair coin's throws would leave
+    outside with 2.5 % on either side (Conover, "Practical Nonparametric Statistics", 1999, section 3.2)."""
+    count = len(values)
+    if count < _MANY:
+        return "rounds " + ", ".join(f"{value:.3f}" for value in values)
+    outside = itertools.accumulate(math.comb(count, below) / 2**count for below in range(count))
+    rank = sum(share <= 0.025 for share in outside) - 1
+    ordered = sorted(values)
+    return f"{count} rounds, 95 %: {ordered[rank]:.3f} to {ordered[-1 - rank]:.3f}"
 
 
 def ratio_at(over: list[Measured], under: list[Measured], kind: str, share: float) -> tuple[float, str]:

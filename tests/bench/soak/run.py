@@ -11,7 +11,8 @@ from urllib.parse import urlsplit
 
 import psutil
 
-from tests.bench.serving.traffic import Running, family, memory_by_process, run
+from tests.bench.serving.processes import family, memory_by_process
+from tests.bench.serving.traffic import Running, run
 from tests.bench.soak.fit import Look, Recording
 from tests.testkit.client import MODEL_NAME
 from tests.unit.engine.sinks import Sink

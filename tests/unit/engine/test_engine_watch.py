@@ -78,6 +78,18 @@ def test_a_usage_in_every_event_counts_each_token_once() -> None:
     assert (watch.fresh()[0], watch.output_tokens) == (5, 5)
 
 
+@pytest.mark.parametrize("together", [False, True])
+def test_a_usage_of_null_says_nothing_and_the_one_behind_it_does(together: bool) -> None:
+    compact = json.dumps({"choices": [{"index": 0, "text": "a"}], "usage": None}, separators=(",", ":")).encode()
+    first = b"data: " + compact + b"\n\n"
+    last = event({"choices": [], "usage": {"prompt_tokens": 7, "completion_tokens": 1}})
+    watch = Watch(Clock())
+    watch.see(start())
+    for body in [first + last] if together else [first, last]:
+        watch.see(part(body))
+    assert (watch.prompt_tokens, watch.output_tokens) == (7, 1)
+
+
 def test_a_whole_answer_tells_its_usage_alone() -> None:
     watch = Watch(Clock())
     watch.see(start(kind="application/json"))
