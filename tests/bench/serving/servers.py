@@ -78,7 +78,7 @@ def transformers(name: str = "transformers") -> VllmServer:
 def _accelerate() -> Path:
     """What the server of transformers needs and vLLM does not, in a folder of its own."""
     folder, lock = LOGS / "packages", Path(__file__).with_name("requirements.lock")
-    install = ["uv", "pip", "install", "--quiet", "--no-deps", "--require-hashes", "--target", str(folder)]
+    install = [venv.uv(), "pip", "install", "--quiet", "--no-deps", "--require-hashes", "--target", str(folder)]
     subprocess.run([*install, "--python", str(venv.python()), "-r", str(lock)], check=True)
     return folder
 
