@@ -107,7 +107,7 @@ bench-rollouts: setup ## Twenty rollouts under load on the cluster with emulated
 	$(PYTHON) -m tests.cluster up --images operator,testkit
 	$(PYTHON) -m tests.bench.rollouts
 
-bench-engine: setup ## Our server beside plain vLLM and others on this machine (build/bench/engine.json), most of an hour.
+bench-engine: setup ## Our server beside plain vLLM and others on this machine (build/bench/engine.json), an hour.
 	nice -n 19 $(PYTHON) -m tests.bench.serving
 
 soak: setup ## An hour of our server over real vLLM at 80 % load, everything on (build/soak/); MINUTES=60.

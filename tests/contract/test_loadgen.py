@@ -314,6 +314,22 @@ async def test_a_broken_stream_is_a_failure_with_its_reason_and_pod(reason: str)
     assert json.loads(log[0])["pod"] == "pod-7"
 
 
+@pytest.mark.parametrize(("rest", "failures"), [("", {}), ("data: {", {"stream_ended_early": 1})])
+async def test_without_the_last_event_an_answer_is_whole_once_it_told_why_it_ended(
+    rest: str, failures: dict[str, int]
+) -> None:
+    """As from the server of transformers."""
+    told = 'data: {"choices":[{"index":0,"text":"","finish_reason":"length"}],"usage":{"completion_tokens":9}}\n\n'
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        return await stream(request, token(), told + rest)
+
+    async with server(answer) as url:
+        totals = await run(url, ONE)
+    assert totals["failures"] == failures
+    assert (totals["succeeded"], totals["output_tokens"]) == ((0, 1) if failures else (1, 9))
+
+
 async def test_a_reset_connection_is_named_by_how_far_it_came() -> None:
     async def before(request: web.Request) -> web.StreamResponse:
         assert request.transport is not None

@@ -67,6 +67,7 @@ class Result:
     seconds: float = 0.0
     ttft: float | None = None
     text: str = ""
+    finish: str = ""  # why the engine says that the answer ended
 
 
 # Called for every event with text: tokens, seconds since the one before, seconds since the request left (first only).
@@ -135,7 +136,8 @@ async def _read_whole(response: aiohttp.ClientResponse, result: Result, on_token
 
 
 async def _read(response: aiohttp.ClientResponse, result: Result, on_tokens: OnTokens, began: float) -> None:
-    """Reads server-sent events until `[DONE]`.
+    """Reads server-sent events until `[DONE]`, or, from servers that do not send it, to the end of the body behind a
+    finish reason.
 
     A server that falls behind sends several tokens in one event; the running usage in it says how many. They count as
     so many tokens and as one gap. What no event accounted for is counted at the end.
@@ -146,6 +148,8 @@ async def _read(response: aiohttp.ClientResponse, result: Result, on_tokens: OnT
     while True:
         piece = await response.content.readany()
         if not piece:
+            if result.finish and not pending:
+                return _count_rest(result, counted, on_tokens)
             raise BrokenStreamError("stream_ended_early", f"after {counted} tokens")
         now = time.perf_counter()
         *events, pending = (pending + piece).split(b"\n\n")
@@ -153,10 +157,7 @@ async def _read(response: aiohttp.ClientResponse, result: Result, on_tokens: OnT
             if not event.startswith(b"data: "):
                 continue
             if event == b"data: [DONE]":
-                if result.output_tokens > counted:
-                    on_tokens(result.output_tokens - counted, None, None)
-                result.output_tokens = max(result.output_tokens, counted)
-                return
+                return _count_rest(result, counted, on_tokens)
             if not _take(event[6:], result):
                 continue
             fresh = max(1, result.output_tokens - counted)
@@ -167,6 +168,12 @@ async def _read(response: aiohttp.ClientResponse, result: Result, on_tokens: OnT
             else:
                 on_tokens(fresh, now - last, None)
             last = now
+
+
+def _count_rest(result: Result, counted: int, on_tokens: OnTokens) -> None:
+    if result.output_tokens > counted:
+        on_tokens(result.output_tokens - counted, None, None)
+    result.output_tokens = max(result.output_tokens, counted)
 
 
 async def _read_on(response: aiohttp.ClientResponse) -> None:
@@ -186,7 +193,10 @@ def _take(event: bytes, result: Result) -> bool:
     if usage := data.get("usage"):
         result.prompt_tokens = usage.get("prompt_tokens") or 0
         result.output_tokens = usage.get("completion_tokens") or 0
-    texts = [_text_of(choice) for choice in data.get("choices") or []]
+    choices = data.get("choices") or []
+    for choice in choices:
+        result.finish = str(choice.get("finish_reason") or result.finish)
+    texts = [_text_of(choice) for choice in choices]
     result.text += "".join(texts)
     return any(texts)
 

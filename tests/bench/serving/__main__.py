@@ -1,7 +1,7 @@
 """python -m tests.bench.serving [PART ...] [--out build/bench/engine.json]
 
-Parts: layers, cache, meanings, again, vllm, driven, overload, watched, killed, pytorch, gpu; all without a name, most of
-an hour. Rows of parts that did not run stay as they were in the file.
+Parts: layers, cache, meanings, again, vllm, driven, overload, watched, killed, pytorch, gpu; an hour for all of
+them. Rows of parts that did not run stay as they were in the file.
 """
 
 from __future__ import annotations
