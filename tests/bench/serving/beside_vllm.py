@@ -7,17 +7,15 @@ from collections.abc import Callable, Iterator
 from tests.bench.serving.pairs import beside
 from tests.bench.serving.rows import Row, at_least, at_most, told
 from tests.bench.serving.servers import ours, plain
-from tests.bench.serving.traffic import more_work, ratio, ratio_at
+from tests.bench.serving.traffic import TURN, more_work, ratio, ratio_at
 
-# The machine's speed changes within seconds, so both sides have their turns soon after each other.
 STARTS, ROUNDS = 3, 12
-SECONDS, SETTLE = 5.0, 1.0
 Tell = Callable[[str], None]
 
 
 def rows(tell: Tell) -> Iterator[Row]:
     tell("our server and vllm serve, 16 clients")
-    pairs = beside(ours, plain, tell, starts=STARTS, rounds=ROUNDS, seconds=SECONDS, settle=SETTLE)
+    pairs = beside(ours, plain, tell, starts=STARTS, rounds=ROUNDS, **TURN)
     over, under = pairs.over, pairs.under
     value, detail = ratio(over, under, lambda one: one.scenario.tokens_per_second)
     yield at_least("our server over vllm serve: throughput", value, 0.98, detail=f"tok/s {detail}")

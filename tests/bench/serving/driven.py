@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from tests.bench.serving.rows import Row, at_least, at_most
 from tests.bench.serving.servers import CAPACITY, FLAGS, ours, plain, served, token_file
-from tests.bench.serving.traffic import Running, configure, in_turns, ratio, run, switch_tuner
+from tests.bench.serving.traffic import TURN, Running, configure, in_turns, ratio, run, switch_tuner
 from tests.testkit.client import MODEL_NAME
 from trimtab_engine.bench.measure import Plan, scenario
 from trimtab_engine.bench.result import Scenario
@@ -19,7 +19,7 @@ from trimtab_engine.load.client import Target
 from trimtab_engine.load.runner import Traffic
 from trimtab_engine.load.workload import Lengths, Workload
 
-ROUNDS = 7
+ROUNDS = 30
 CLIENTS = 32
 LIMITS = (4, 8, 16, CAPACITY)
 SECONDS = 70.0
@@ -49,7 +49,7 @@ def rows(tell: Tell) -> Iterator[Row]:
         flags = FLAGS if best == CAPACITY else (*FLAGS, "--max-num-seqs", str(best))
         with served(plain("best-static", flags)) as static:
             run(static, seconds=4.0, settle=0.0)
-            over, under = in_turns(mine, static, ROUNDS, tell, clients=CLIENTS)
+            over, under = in_turns(mine, static, ROUNDS, tell, clients=CLIENTS, **TURN)
     value, detail = ratio(over, under, lambda one: one.scenario.tokens_per_second)
     name = "live limits from a bad start over the best static: throughput"
     yield at_least(name, value, 0.97, detail=f"tok/s {detail}")

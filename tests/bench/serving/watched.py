@@ -8,11 +8,10 @@ from collections.abc import Callable, Iterator
 from tests.bench.serving.pairs import Pairs, beside
 from tests.bench.serving.rows import Row, at_most, told
 from tests.bench.serving.servers import ours
-from tests.bench.serving.traffic import more_work, ratio
+from tests.bench.serving.traffic import TURN, more_work, ratio
 from tests.unit.engine.sinks import sink
 
 STARTS, ROUNDS = 3, 8
-SECONDS, SETTLE = 5.0, 1.0
 # The target is far away, and there are fewer clients than may run: the tuner looks, and has nothing to move.
 WATCHING = {"TUNER__ENABLED": "true", "TUNER__ITL_P95_SECONDS": "5"}
 BARE = {"MONITOR__ENABLED": "false"}
@@ -25,7 +24,7 @@ def rows(tell: Tell) -> Iterator[Row]:
         pairs = beside(
             lambda: ours("watching", TRACING__ENDPOINT=f"{collector.url}/v1/traces", **WATCHING),
             lambda: ours("bare", **BARE),
-            tell, starts=STARTS, rounds=ROUNDS, seconds=SECONDS, settle=SETTLE,
+            tell, starts=STARTS, rounds=ROUNDS, **TURN,
         )  # fmt: skip
         if not collector.bodies:
             raise RuntimeError("no span came, so nothing was traced")
