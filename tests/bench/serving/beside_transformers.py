@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 
 from tests.bench.serving.rows import Row, at_least
 from tests.bench.serving.servers import pytorch, served, transformers
-from tests.bench.serving.traffic import in_turns, ratio, run
+from tests.bench.serving.traffic import run
+from tests.bench.serving.turns import in_turns, ratio
 
 ROUNDS = 3
 Tell = Callable[[str], None]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from tests.bench.serving.pairs import beside
 from tests.bench.serving.rows import Row, at_least, at_most, told
 from tests.bench.serving.servers import ours, plain
-from tests.bench.serving.traffic import TURN, more_work, ratio, ratio_at
+from tests.bench.serving.turns import TURN, more_work, ratio, ratio_at
 
 STARTS, ROUNDS = 3, 12
 Tell = Callable[[str], None]

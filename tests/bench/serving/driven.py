@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 from tests.bench.serving.rows import Row, at_least, at_most
 from tests.bench.serving.servers import CAPACITY, FLAGS, ours, plain, served, token_file
-from tests.bench.serving.traffic import TURN, Running, configure, in_turns, ratio, run, switch_tuner
+from tests.bench.serving.traffic import Running, configure, run, switch_tuner
+from tests.bench.serving.turns import TURN, in_turns, ratio
 from tests.testkit.client import MODEL_NAME
 from trimtab_engine.bench.measure import Plan, scenario
 from trimtab_engine.bench.result import Scenario

@@ -13,7 +13,8 @@ from typing import Any
 
 from tests.bench.serving.processes import memory_bytes
 from tests.bench.serving.servers import served
-from tests.bench.serving.traffic import Measured, in_turns, run
+from tests.bench.serving.traffic import run
+from tests.bench.serving.turns import Measured, in_turns
 from tests.vllm.server import VllmServer
 
 Make = Callable[[], VllmServer]

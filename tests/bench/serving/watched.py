@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from tests.bench.serving.pairs import Pairs, beside
 from tests.bench.serving.rows import Row, at_most, told
 from tests.bench.serving.servers import ours
-from tests.bench.serving.traffic import TURN, more_work, ratio
+from tests.bench.serving.turns import TURN, more_work, ratio
 from tests.unit.engine.sinks import sink
 
 STARTS, ROUNDS = 3, 8

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import pytest
 
 from tests.bench.serving.processes import Work, memory_bytes, work
-from tests.bench.serving.traffic import Measured, more_work, spread
+from tests.bench.serving.turns import Measured, more_work, spread
 from trimtab_engine.bench.result import Scenario
 
 # Works for a while, has a child that does, too, and then waits to be ended.
