@@ -39,7 +39,7 @@ def compared(pairs: Pairs) -> Iterator[Row]:
     """
     name = "monitor, tracer and tuner"
     more, detail = more_work(pairs.over, pairs.under)
-    yield at_most(f"{name}: more CPU per token", more, 3.0, unit="%", detail=detail)
+    yield at_most(f"{name}: more CPU per token in the API server, of all", more, 3.0, unit="%", detail=detail)
     value, detail = ratio(pairs.over, pairs.under, lambda one: 1e6 * one.work.engine)
     yield told(f"{name}, on over off: CPU per token of the engine's process", value, detail=f"µs {detail}")
     held = [statistics.median(side) / 1e6 for side in zip(*pairs.held, strict=True)]
