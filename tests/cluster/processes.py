@@ -21,6 +21,8 @@ from pathlib import Path
 from tests.cluster.layout import MEMBER_VARIABLE, Layout
 from tests.cluster.steps import StepError
 
+_ENDED = ("Z", "X")  # states of a process that is a zombie or dead
+_KERNEL_THREAD = 0x00200000  # PF_KTHREAD among the flags: it never has an environment
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -192,13 +194,6 @@ def running_pid(layout: Layout, name: str) -> int | None:
         pid = int((layout.pids / name).read_text())
     except (OSError, ValueError):
         return None
-    # While a process becomes another program, its environment reads as empty for a moment.
-    for _ in range(50):
-        if _is_zombie(pid) or member_of(pid) is not None:
-            break
-        if _environment(pid):
-            return None
-        time.sleep(0.01)
     return pid if member_of(pid) == layout.member and not _is_zombie(pid) else None
 
 
@@ -208,10 +203,28 @@ def is_running(layout: Layout, name: str) -> bool:
 
 
 def _environment(pid: int) -> bytes:
-    try:
-        return Path(f"/proc/{pid}/environ").read_bytes()
-    except OSError:
-        return b""
+    """The environment that a process was started with, as in /proc; empty where it has none or may not be read.
+
+    While a process becomes another program, its environment reads as empty for a moment, so that one is read again.
+    """
+    for _ in range(50):
+        try:
+            content = Path(f"/proc/{pid}/environ").read_bytes()
+        except OSError:
+            return b""
+        if content or not _may_be_becoming_another_program(pid):
+            return content
+        time.sleep(0.01)
+    return b""
+
+
+def _may_be_becoming_another_program(pid: int) -> bool:
+    """Whether an environment that read as empty may be filled a moment later; proc_pid_stat(5) has the numbers."""
+    fields = _stat(pid)
+    if not fields or fields[0] in _ENDED or int(fields[6]) & _KERNEL_THREAD:
+        return False
+    start, end = int(fields[47]), int(fields[48])
+    return end == 0 or start != end
 
 
 def member_of(pid: int) -> str | None:
@@ -223,12 +236,18 @@ def member_of(pid: int) -> str | None:
     return None
 
 
-def _is_zombie(pid: int) -> bool:
+def _stat(pid: int) -> list[str]:
+    """The fields of /proc/<pid>/stat from the third, the state, on; empty when there is no such process."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(errors="replace")
     except OSError:
-        return True
-    return stat.rpartition(")")[2].split()[0] in "ZX"
+        return []
+    return stat.rpartition(")")[2].split()
+
+
+def _is_zombie(pid: int) -> bool:
+    fields = _stat(pid)
+    return not fields or fields[0] in _ENDED
 
 
 def members() -> dict[int, str]:

@@ -52,6 +52,24 @@ def test_a_marked_process_is_found_whoever_its_parent_is_and_can_be_ended(tmp_pa
     assert leftovers.own_processes(places) == []
 
 
+def test_a_marked_process_is_found_in_the_moment_in_which_it_becomes_another_program(tmp_path: Path) -> None:
+    places = layout(tmp_path)
+    env = {**os.environ, MEMBER_VARIABLE: places.member}
+    for _ in range(100):
+        # Popen returns once the new program is certain to begin, before its environment can be read.
+        with subprocess.Popen(["sleep", "600"], env=env) as started:
+            found = processes.member_of(started.pid)
+            started.kill()
+        assert found == places.member
+
+
+def test_a_process_without_an_environment_belongs_to_no_cluster() -> None:
+    with subprocess.Popen(["sleep", "600"], env={}) as started:
+        found = processes.member_of(started.pid)
+        started.kill()
+    assert found is None
+
+
 def test_a_process_id_that_another_program_got_is_not_taken_for_the_daemon(tmp_path: Path) -> None:
     places = layout(tmp_path)
     places.pids.mkdir(parents=True)
