@@ -42,7 +42,7 @@ async def serve(gate: Gate, name: str, scope: Scope, receive: Receive, send: Sen
 
 def status_of(gate: Gate) -> dict[str, Any]:
     """What GET /v1/optimization/status tells."""
-    load, facts = gate.load(), gate.facts()
+    load, facts = gate.inside.load(), gate.facts()
     return {
         "engine": gate.engine.name,
         "passed_over": [asdict(passed) for passed in gate.chain.passed],

@@ -8,19 +8,14 @@ else is the engine's own server's.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import gc
-import itertools
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from trimtab_engine.admission.decide import Load, admit, waiting
-from trimtab_engine.admission.pace import Pace
+from trimtab_engine.admission.decide import admit
 from trimtab_engine.asgi.answers import App, Message, Receive, Scope, Send, answer, error_body, header
 from trimtab_engine.asgi.exchange import End, Exchange
 from trimtab_engine.asgi.rewrite import PRIORITISED, prioritised, rewritten
@@ -28,7 +23,7 @@ from trimtab_engine.config.model import Config
 from trimtab_engine.engines.chain import Chain, chain_from_json
 from trimtab_engine.engines.common.sharing import CONVERSATIONS
 from trimtab_engine.engines.facts import Attention, EngineFacts
-from trimtab_engine.engines.vllm.ask import answers_of, attention_of, likelihoods_of
+from trimtab_engine.engines.vllm.ask import answers_of, likelihoods_of
 from trimtab_engine.engines.vllm.live import facts_of
 from trimtab_engine.semantic_cache.build import build
 from trimtab_engine.server import endpoints
@@ -36,8 +31,9 @@ from trimtab_engine.server.cached import Cached
 from trimtab_engine.server.control import Control
 from trimtab_engine.server.gpu_view import GpuView
 from trimtab_engine.server.health import Facts, degradations
-from trimtab_engine.server.keeper import TICK_SECONDS, Keeper, State
-from trimtab_engine.server.log import log_to_stderr
+from trimtab_engine.server.inside import Inside
+from trimtab_engine.server.keeper import Keeper, State
+from trimtab_engine.server.lifespan import live
 from trimtab_engine.server.metrics import Metrics
 from trimtab_engine.server.model_check import ModelCheck
 from trimtab_engine.server.openapi import PREFIX, merged
@@ -62,7 +58,7 @@ class Gate:
     """`app` is the engine's application. Everything is set up when the server starts, in its lifespan.
 
     vLLM's server makes the gate with the application alone; what is to be known of vLLM it has in its state then.
-    `forget` gives up all keys and values that the engine keeps.
+    `forget` gives up all keys and values that the engine keeps; `clock` tells seconds as the engine's steps do.
     """
 
     def __init__(
@@ -73,20 +69,19 @@ class Gate:
         folder: Path | None = None,
         metrics: Metrics | None = None,
         forget: Callable[[], object] | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.app = app
+        self.clock = clock
         self._engine = engine
         self._folder = folder
         self._metrics = metrics
         self._forget = forget
         self._refused_at: float | None = None
-        self._pace = Pace(since=time.monotonic())
-        self._pace_limits: tuple[int, int] | None = None
-        self._places: dict[_Place, float] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
-            await self._live(scope, receive, send)
+            await live(self, scope, receive, send)
         elif scope["type"] != "http":
             await self.app(scope, receive, send)
         else:
@@ -128,6 +123,7 @@ class Gate:
         self.control = Control(
             config=config, folder=folder, capacity=engine.capacity, resting=engine.resting, metrics=self.metrics
         )
+        self.inside = Inside(self.control, self.clock)
         self.model_check = ModelCheck(config.model)
         self.speculating = Speculating(
             config.speculation, folder=folder, metrics=self.metrics, method=engine.speculation
@@ -154,44 +150,22 @@ class Gate:
         scope = f"{self.config.model} {self.config.served_model_name or ''}"
         return Cached(cache, asked, scope=scope, metrics=self.metrics), ""
 
-    async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:
-        log_to_stderr()
-        try:
-            folder = self._folder or run_folder()
-            config = Config.model_validate(read_json(folder / START))
-            self.set_up(config, folder, self._engine or facts_of(scope["app"].state.vllm_config))
-            if self._engine is None:  # our own engines do it when they start
-                await self.model_check.look(partial(likelihoods_of, scope["app"].state))
-                await self.speculating.prove(partial(answers_of, scope["app"].state))
-            else:  # vLLM does it after us, for all that is there by then
-                _freeze_heap()
-            (folder / SERVING).touch()
-        except Exception as error:  # the server would go on without us otherwise
-            log.exception("The server does not start")
-            await receive()
-            await send({"type": "lifespan.startup.failed", "message": f"{type(error).__name__}: {error}"})
-            return
-        tasks = [asyncio.create_task(self._keep_ticking()), asyncio.create_task(self._keep_keeping())]
-        if self.attention is None:
-            tasks.append(asyncio.create_task(self._ask_for_attention(scope["app"].state)))
-        if self.cached is not None:
-            tasks.append(asyncio.create_task(self.cached.cache.keep_up()))
-        try:
-            await self.app(scope, receive, send)
-        finally:
-            for task in tasks:
-                task.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await task
-            if self.cached is not None:
-                await self.cached.cache.close()
-            await asyncio.to_thread(self.keeper.close)
-            self.speculating.close()
+    async def begin(self, state: Any) -> None:
+        """Sets everything up as the start wrote it down, and tells that this server serves. `state` is vLLM's own."""
+        folder = self._folder or run_folder()
+        config = Config.model_validate(read_json(folder / START))
+        self.set_up(config, folder, self._engine or facts_of(state.vllm_config))
+        if self._engine is None:  # our own engines do it when they start
+            await self.model_check.look(partial(likelihoods_of, state))
+            await self.speculating.prove(partial(answers_of, state))
+        (folder / SERVING).touch()
 
-    async def _ask_for_attention(self, state: Any) -> None:
-        found = await attention_of(state)
-        if found is not None:
-            self.take_attention(found)
+    async def close(self) -> None:
+        """Gives up what `begin` took."""
+        if self.cached is not None:
+            await self.cached.cache.close()
+        await asyncio.to_thread(self.keeper.close)
+        self.speculating.close()
 
     def take_attention(self, attention: Attention) -> None:
         """Tells which kernel computes attention."""
@@ -199,55 +173,11 @@ class Gate:
         self.metrics.attention(attention)
         log.info("%s", attention.sentence())
 
-    async def _keep_ticking(self) -> None:
-        while True:
-            try:
-                await asyncio.to_thread(self.control.tick)
-                self.metrics.degraded(degradations(self.facts()))
-                if self.salting is not None:
-                    self.salting.sharing.tidy()
-            except Exception:  # what fails now may work at the next look; requests go on
-                log.exception("The settings could not be looked at")
-            await asyncio.sleep(self.config.settings_interval_seconds)
-
-    async def _keep_keeping(self) -> None:
-        while True:
-            try:
-                await self.keeper.tick(self.state())
-                self.speculating.look(time.monotonic())
-            except Exception:  # as above
-                log.exception("What is measured could not be brought up to date")
-            await asyncio.sleep(TICK_SECONDS)
-
     # Requests that make the engine compute.
 
     def state(self) -> State:
         """The server at this moment."""
-        return State(load=self.load(), kv_usage=self.control.notice.kv_usage)
-
-    def load(self) -> Load:
-        """What is there now."""
-        notice = self.control.notice
-        load = Load(
-            inside=self.inside,
-            running=notice.running,
-            waiting=notice.waiting,
-            seconds_per_completion=self._pace.seconds_per_completion(),
-        )
-        return replace(load, waited_seconds=self._waited(load))
-
-    @property
-    def inside(self) -> int:
-        """Requests that were accepted and not answered."""
-        return len(self._places)
-
-    def _waited(self, load: Load) -> float:
-        """How long the first of those that wait has: they are the last that came, unless classes change the order."""
-        behind, wanted = waiting(load, self.control.wanted.limits), self.control.wanted
-        if not behind or wanted.limits.max_wait_seconds is None or wanted.classes.ordered:
-            return 0.0
-        came = next(itertools.islice(self._places.values(), self.inside - behind, None))
-        return time.monotonic() - came
+        return State(load=self.inside.load(), kv_usage=self.control.notice.kv_usage)
 
     async def _answer(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
         """From the semantic cache where it has an answer; a caller whom the engine would turn away never gets one."""
@@ -257,21 +187,20 @@ class Gate:
             await self._compute(path, scope, receive, send)
 
     async def _compute(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
-        self._keep_pace()
         wanted = self.control.wanted
         rule = wanted.classes.rule(header(scope, CLASS_HEADER))
-        refusal = admit(self.load(), wanted.limits, rule)
+        refusal = admit(self.inside.load(), wanted.limits, rule)
         if refusal is not None:
-            self._refused_at = time.monotonic()
+            self._refused_at = self.clock()
             self.metrics.refused(refusal.why)
             if self.keeper.watching is not None:
                 self.keeper.watching.refused()
             body = error_body(429, refusal.message, kind=refusal.why.value)
             await answer(send, 429, body, {"retry-after": str(refusal.retry_after_seconds)})
             return
-        place = _Place(self)
         watching = self.keeper.watching
         request = watching.begin(path, scope) if watching else None
+        place = self.inside.come()
         send = place.until_the_end_of(send)
         end: End | None = None
         try:
@@ -286,14 +215,6 @@ class Gate:
             if watching is not None:
                 watching.ended(request, end)
             place.leave()
-
-    def come(self, place: _Place) -> None:
-        self._places[place] = time.monotonic()
-
-    def left(self, place: _Place) -> None:
-        self._keep_pace()
-        self._pace = self._pace.completed(full=self._full())
-        del self._places[place]
 
     async def _pass_on(self, app: App, scope: Scope, receive: Receive, send: Send) -> End:
         server = self.config.server
@@ -314,17 +235,6 @@ class Gate:
             self.metrics.timed_out()
         return end
 
-    def _full(self) -> bool:
-        return self.inside >= self.control.wanted.limits.max_running_requests
-
-    def _keep_pace(self) -> None:
-        """What was measured under other limits says nothing about these."""
-        now, wanted = time.monotonic(), self.control.wanted.limits
-        limits = (wanted.max_running_requests, wanted.max_tokens_per_step)
-        if limits != self._pace_limits:
-            self._pace, self._pace_limits = Pace(since=now), limits
-        self._pace = self._pace.at(now, full=self._full())
-
     async def forget(self, scope: Scope) -> bool:
         """Has the engine give up what it keeps of earlier requests; False where vLLM cannot, because some run."""
         if self._forget is not None:
@@ -336,12 +246,12 @@ class Gate:
 
     def facts(self) -> Facts:
         """What health is decided from."""
-        now, step = time.monotonic(), self.control.notice.at
+        now, step = self.clock(), self.control.notice.at
         return Facts(
             settings_problem=self.control.settings_problem,
             seconds_since_refusal=None if self._refused_at is None else now - self._refused_at,
             seconds_since_step=now - step if step else None,
-            inside=self.inside,
+            inside=len(self.inside),
             fallback=" ".join(passed.message for passed in self.chain.passed),
             cache_problem=self._cache_problem or (self.cached.cache.problem if self.cached else ""),
             gpu_problem=self.gpus.problem,
@@ -386,36 +296,3 @@ class Gate:
 
         await self.app(scope, receive, listen)
         return status, b"".join(parts)
-
-
-class _Place:
-    """The place of one request inside. It is free again before the client sees the end of its answer: one who asks
-    again at once finds it so, and the application may still have to tidy up."""
-
-    def __init__(self, gate: Gate) -> None:
-        self._gate = gate
-        self._taken = True
-        gate.come(self)
-
-    def until_the_end_of(self, send: Send) -> Send:
-        async def sending(message: Message) -> None:
-            if message["type"] == "http.response.body" and not message.get("more_body", False):
-                self.leave()
-            await send(message)
-
-        return sending
-
-    def leave(self) -> None:
-        if self._taken:
-            self._taken = False
-            self._gate.left(self)
-
-
-def _freeze_heap() -> None:
-    """What the start made is no garbage: looked at no more, it neither makes collections long nor puts them off.
-
-    Python collects the oldest generation once a quarter of it is new (the `gc` module's documentation), and with a
-    hundred thousand objects of imported libraries in it, closed connections would be kept for minutes.
-    """
-    gc.collect()
-    gc.freeze()

@@ -16,7 +16,6 @@ from tests.unit.engine.asgi import Engine, ask, until, vllm_config
 from trimtab_engine.asgi.answers import Message
 from trimtab_engine.config.load import load
 from trimtab_engine.engines.vllm.live import facts_of
-from trimtab_engine.server import gate
 from trimtab_engine.server.gate import Gate
 from trimtab_engine.server.metrics import Metrics
 from trimtab_engine.shared.board import Board, Notice
@@ -33,15 +32,20 @@ class House:
 
     def __init__(self, folder: Path, **given: Any) -> None:
         self.folder = folder
+        self.now: float | None = None
         self.settings = folder / "settings.yaml"
         self.token = folder / "token"
         self.token.write_text(TOKEN + "\n")
         self.engine = Engine()
         self.registry = CollectorRegistry()
-        self.gate = Gate(self.engine, folder=folder, metrics=Metrics(self.registry))
+        self.gate = Gate(self.engine, folder=folder, metrics=Metrics(self.registry), clock=self.clock)
         fields = {"model": "m", "settings_file": str(self.settings), "server.token_file": str(self.token), **given}
         self.config = load(None, {}, fields)
         self.gate.set_up(self.config, folder, facts_of(vllm_config()))
+
+    def clock(self) -> float:
+        """The gate's clock; the event loop has its own, which goes on."""
+        return time.monotonic() if self.now is None else self.now
 
     def settle(self) -> None:
         """Two looks at the settings file, as in the loop."""
@@ -86,7 +90,7 @@ async def test_a_full_queue_is_answered_at_once_and_the_others_get_their_answers
     assert house.metric('trimtab_engine_requests_refused_total{reason="queue_full"}') == 1
     house.engine.answering.set()
     assert [(await task).status for task in inside] == [200] * 3
-    assert house.gate.inside == 0
+    assert len(house.gate.inside) == 0
 
 
 async def test_who_has_the_end_of_an_answer_finds_its_place_free(tmp_path: Path) -> None:
@@ -95,7 +99,7 @@ async def test_who_has_the_end_of_an_answer_finds_its_place_free(tmp_path: Path)
 
     async def send(message: Message) -> None:
         if message["type"] == "http.response.body":
-            inside.append(house.gate.inside)
+            inside.append(len(house.gate.inside))
 
     async def receive() -> Message:
         return {"type": "http.request", "body": b"{}", "more_body": False}
@@ -104,28 +108,26 @@ async def test_who_has_the_end_of_an_answer_finds_its_place_free(tmp_path: Path)
     scope = {"type": "http", "method": "POST", "path": COMPLETIONS, "headers": [(b"content-length", b"2")]}
     await house.gate({**scope, "app": SimpleNamespace(state=None)}, receive, send)
     assert inside == [0]
-    assert house.gate.inside == 0
+    assert len(house.gate.inside) == 0
 
 
 async def test_who_comes_behind_one_that_has_waited_too_long_is_refused_before_any_speed_is_known(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
     house = House(tmp_path, **{"limits.max_running_requests": 2, "limits.max_wait_seconds": 0.5})
-    now = time.monotonic()
-    # The event loop has its own clock, which goes on.
-    monkeypatch.setattr(gate, "time", SimpleNamespace(monotonic=lambda: now))
+    house.now = time.monotonic()
     inside = house.begin(3)
     await until(lambda: house.engine.seen == 3)
-    now += 0.4
+    house.now += 0.4
     inside += house.begin(1)
     await until(lambda: house.engine.seen == 4)
-    assert house.gate.load().waited_seconds == pytest.approx(0.4)
-    now += 0.2
+    assert house.gate.inside.load().waited_seconds == pytest.approx(0.4)
+    house.now += 0.2
     refused = await ask(house.gate, "POST", COMPLETIONS)
     assert (refused.status, refused.document["error"]["type"]) == (429, "wait_too_long")
     house.engine.answering.set()
     assert [(await task).status for task in inside] == [200] * 4
-    assert house.gate.load().waited_seconds == 0.0
+    assert house.gate.inside.load().waited_seconds == 0.0
 
 
 async def test_what_does_not_make_the_engine_compute_is_never_refused(tmp_path: Path) -> None:
@@ -162,7 +164,7 @@ async def test_a_request_that_takes_too_long_ends_in_the_engine_too(tmp_path: Pa
     late = await ask(house.gate, "POST", COMPLETIONS)
     assert late.status == 504
     assert late.document["error"]["message"] == "The request took longer than 0.01 s."
-    assert (house.engine.aborted, house.gate.inside) == (1, 0)
+    assert (house.engine.aborted, len(house.gate.inside)) == (1, 0)
     assert house.metric("trimtab_engine_requests_timed_out_total") == 1
 
 
@@ -192,7 +194,7 @@ async def test_a_body_that_is_too_long_is_refused_with_or_without_its_length(tmp
     assert refused.status == 413
     assert refused.document["error"]["message"] == "The body of the request is longer than 1024 bytes."
     assert (await ask(house.gate, "POST", COMPLETIONS, body=b"x" * 1024, chunks=chunks)).status == 200
-    assert house.gate.inside == 0
+    assert len(house.gate.inside) == 0
 
 
 async def test_a_nonsensical_length_is_refused(house: House) -> None:
