@@ -13,7 +13,7 @@ import random
 import sys
 from typing import Any
 
-from trimtab_engine.config.model import BatchingConfig
+from trimtab_engine.config.engines import BatchingConfig
 from trimtab_engine.engines.common.line import Line
 from trimtab_engine.engines.common.protocol import Output
 from trimtab_engine.engines.common.requests import Wish

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from trimtab_engine.config.model import SemanticCacheConfig
+from trimtab_engine.config.semantic_cache import SemanticCacheConfig
 from trimtab_engine.semantic_cache.cache import SemanticCache
 from trimtab_engine.semantic_cache.question import Rules
 from trimtab_engine.semantic_cache.shelves import Shelves

@@ -7,7 +7,7 @@ import time
 from collections.abc import Awaitable, Callable
 
 from trimtab_engine.asgi.answers import Message, Receive, Scope, Send, header
-from trimtab_engine.config.model import SemanticCacheConfig
+from trimtab_engine.config.semantic_cache import SemanticCacheConfig
 from trimtab_engine.semantic_cache.answer import Answer, events, may_be_kept
 from trimtab_engine.semantic_cache.build import rules
 from trimtab_engine.semantic_cache.cache import Asked, Hit, SemanticCache

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import uvicorn
 
-from trimtab_engine.config.model import BatchingConfig, Config, OnnxConfig
+from trimtab_engine.config.engines import BatchingConfig, OnnxConfig
+from trimtab_engine.config.model import Config
 from trimtab_engine.config.speculation import SpeculationConfig
 from trimtab_engine.engines.common.api import Api
 from trimtab_engine.engines.common.protocol import Generator

@@ -13,7 +13,7 @@ import numpy as np
 
 from tests.bench.serving.rows import Row, at_least, at_most, told
 from tests.models.make_embedder import write
-from trimtab_engine.config.model import SemanticCacheConfig
+from trimtab_engine.config.semantic_cache import SemanticCacheConfig
 from trimtab_engine.semantic_cache.answer import Answer
 from trimtab_engine.semantic_cache.build import build
 from trimtab_engine.semantic_cache.cache import SemanticCache

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tests.bench.serving.rows import Row, at_least, told
 from tests.models.make_minilm import cached
-from trimtab_engine.config.model import SemanticCacheConfig
+from trimtab_engine.config.semantic_cache import SemanticCacheConfig
 from trimtab_engine.semantic_cache.answer import Answer
 from trimtab_engine.semantic_cache.build import build
 from trimtab_engine.semantic_cache.question import Question

@@ -17,7 +17,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from trimtab_engine.config.model import BatchingConfig, Config
+from trimtab_engine.config.engines import BatchingConfig
+from trimtab_engine.config.model import Config
 from trimtab_engine.engines.common.metrics import EngineMetrics
 from trimtab_engine.engines.common.protocol import Output
 from trimtab_engine.engines.common.requests import Wish

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.models.make_embedder import write
-from trimtab_engine.config.model import SemanticCacheConfig
+from trimtab_engine.config.semantic_cache import SemanticCacheConfig
 from trimtab_engine.semantic_cache.answer import Answer
 from trimtab_engine.semantic_cache.build import build
 from trimtab_engine.semantic_cache.cache import Asked, SemanticCache

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from trimtab_engine.config.engines import RESERVED
 from trimtab_engine.config.load import ConfigError, fields, load, variable
-from trimtab_engine.config.model import RESERVED, Config
+from trimtab_engine.config.model import Config
 from trimtab_engine.engines.vllm.command import command
 
 FILE = """

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tests.unit.engine.rows import GREEDY, WORDS, Client, Model, expected, following, job, repeating
 from tests.unit.engine.test_engine_chain import ENGINE_IMAGE
-from trimtab_engine.config.model import OnnxConfig
+from trimtab_engine.config.engines import OnnxConfig
 from trimtab_engine.config.speculation import SpeculationConfig
 from trimtab_engine.engines.onnx import convert
 from trimtab_engine.engines.onnx.batcher import Batcher, Bounds

@@ -21,7 +21,8 @@ from typing import Any
 import torch
 from transformers import AutoConfig
 
-from trimtab_engine.config.model import Config, DeepspeedConfig
+from trimtab_engine.config.engines import DeepspeedConfig
+from trimtab_engine.config.model import Config
 from trimtab_engine.engines.pytorch.generator import Generator as PytorchGenerator
 from trimtab_engine.engines.pytorch.generator import load
 from trimtab_engine.shared.folder import START, read_json, run_folder, say_why

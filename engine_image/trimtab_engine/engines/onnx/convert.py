@@ -14,7 +14,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from trimtab_engine.config.model import OnnxConfig
+from trimtab_engine.config.engines import OnnxConfig
 from trimtab_engine.engines.common.faithful import CHECK, Comparison, Tolerance
 
 log = logging.getLogger("trimtab_engine.onnx")

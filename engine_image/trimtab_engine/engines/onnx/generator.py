@@ -7,7 +7,7 @@ import logging
 import os
 from collections.abc import Callable
 
-from trimtab_engine.config.model import OnnxConfig
+from trimtab_engine.config.engines import OnnxConfig
 from trimtab_engine.config.speculation import SpeculationConfig
 from trimtab_engine.engines.common.metrics import EngineMetrics, PrefixCache
 from trimtab_engine.engines.common.protocol import Output

@@ -12,7 +12,7 @@ import torch
 from transformers import AutoModelForCausalLM, GenerationConfig
 from transformers.generation.configuration_utils import ContinuousBatchingConfig
 
-from trimtab_engine.config.model import BatchingConfig
+from trimtab_engine.config.engines import BatchingConfig
 from trimtab_engine.config.speculation import SpeculationConfig
 from trimtab_engine.engines.common.metrics import EngineMetrics, PrefixCache
 from trimtab_engine.engines.common.protocol import Output
