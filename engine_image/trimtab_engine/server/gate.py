@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from trimtab_engine.admission.decide import admit
 from trimtab_engine.asgi.answers import App, Message, Receive, Scope, Send, answer, error_body, header
@@ -150,12 +149,15 @@ class Gate:
         scope = f"{self.config.model} {self.config.served_model_name or ''}"
         return Cached(cache, asked, scope=scope, metrics=self.metrics), ""
 
-    async def begin(self, state: Any) -> None:
-        """Sets everything up as the start wrote it down, and tells that this server serves. `state` is vLLM's own."""
+    async def begin(self, scope: Scope) -> None:
+        """Sets everything up as the start wrote it down, and tells that this server serves. `scope` is the lifespan's;
+        vLLM's has its application in it.
+        """
         folder = self._folder or run_folder()
         config = Config.model_validate(read_json(folder / START))
-        self.set_up(config, folder, self._engine or facts_of(state.vllm_config))
+        self.set_up(config, folder, self._engine or facts_of(scope["app"].state.vllm_config))
         if self._engine is None:  # our own engines do it when they start
+            state = scope["app"].state
             await self.model_check.look(partial(likelihoods_of, state))
             await self.speculating.prove(partial(answers_of, state))
         (folder / SERVING).touch()

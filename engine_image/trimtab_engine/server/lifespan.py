@@ -28,9 +28,8 @@ log = logging.getLogger("trimtab_engine.gate")
 async def live(gate: Gate, scope: Scope, receive: Receive, send: Send) -> None:
     """Serves from the start of the engine's application to its end."""
     log_to_stderr()
-    state = scope["app"].state
     try:
-        await gate.begin(state)
+        await gate.begin(scope)
         if gate.engine.name != "vllm":  # vLLM does it after us, for all that is there by then
             _freeze_heap()
     except Exception as error:  # the server would go on without us otherwise
@@ -38,7 +37,7 @@ async def live(gate: Gate, scope: Scope, receive: Receive, send: Send) -> None:
         await receive()
         await send({"type": "lifespan.startup.failed", "message": f"{type(error).__name__}: {error}"})
         return
-    tasks = [asyncio.create_task(task) for task in _tasks(gate, state)]
+    tasks = [asyncio.create_task(task) for task in _tasks(gate, scope)]
     try:
         await gate.app(scope, receive, send)
     finally:
@@ -49,13 +48,13 @@ async def live(gate: Gate, scope: Scope, receive: Receive, send: Send) -> None:
         await gate.close()
 
 
-def _tasks(gate: Gate, state: Any) -> Iterator[Coroutine[Any, Any, None]]:
+def _tasks(gate: Gate, scope: Scope) -> Iterator[Coroutine[Any, Any, None]]:
     """What runs beside the requests."""
     looking = partial(_look, gate)
     yield _repeat(looking, gate.config.settings_interval_seconds, "The settings could not be looked at")
     yield _repeat(partial(_measure, gate), TICK_SECONDS, "What is measured could not be brought up to date")
     if gate.attention is None:
-        yield _ask_for_attention(gate, state)
+        yield _ask_for_attention(gate, scope["app"].state)
     if gate.cached is not None:
         yield gate.cached.cache.keep_up()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,6 +16,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from tests.unit.engine.asgi import Engine, ask, until, vllm_config
 from trimtab_engine.asgi.answers import Message
 from trimtab_engine.config.load import load
+from trimtab_engine.engines.facts import Attention
 from trimtab_engine.engines.vllm.live import facts_of
 from trimtab_engine.server.gate import Gate
 from trimtab_engine.server.metrics import Metrics
@@ -399,6 +401,19 @@ async def test_the_gate_starts_with_the_server_and_looks_at_the_file_by_itself(t
     running = asyncio.create_task(gate(lifespan_scope(), lifespan.receive, lifespan.send))
     await lifespan.started.wait()
     await until(lambda: gate.control.wanted.limits.max_running_requests == 7)
+    lifespan.ending.set()
+    await running
+    assert lifespan.sent == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
+
+
+async def test_the_gate_starts_with_an_engine_of_ours_whose_server_knows_nothing_of_vllm(tmp_path: Path) -> None:
+    replace_json(tmp_path / START, load(None, {}, {"model": "m"}).model_dump(mode="json"))
+    engine = replace(facts_of(vllm_config()), name="pytorch", attention=Attention(kernel="sdpa", device="cpu"))
+    gate = Gate(Engine(), engine=engine, folder=tmp_path, metrics=Metrics(CollectorRegistry()))
+    lifespan = Lifespan()
+    running = asyncio.create_task(gate({"type": "lifespan"}, lifespan.receive, lifespan.send))
+    await lifespan.started.wait()
+    assert (await ask(gate, "GET", "/health")).document["engine"] == "pytorch"
     lifespan.ending.set()
     await running
     assert lifespan.sent == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
