@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from tests.bench.serving.pairs import beside
 from tests.bench.serving.rows import Row, at_least, at_most
 from tests.bench.serving.servers import CAPACITY, FLAGS, ours, plain, served, token_file
 from tests.bench.serving.traffic import Running, configure, run, switch_tuner
-from tests.bench.serving.turns import TURN, in_turns, ratio
+from tests.bench.serving.turns import TURN, ratio
 from tests.testkit.client import MODEL_NAME
 from trimtab_engine.bench.measure import Plan, scenario
 from trimtab_engine.bench.result import Scenario
@@ -20,7 +22,7 @@ from trimtab_engine.load.client import Target
 from trimtab_engine.load.runner import Traffic
 from trimtab_engine.load.workload import Lengths, Workload
 
-ROUNDS = 30
+STARTS, ROUNDS = 3, 10
 CLIENTS = 32
 LIMITS = (4, 8, 16, CAPACITY)
 SECONDS = 70.0
@@ -39,19 +41,19 @@ class Driven:
 
 
 def rows(tell: Tell) -> Iterator[Row]:
-    """The best static configuration is looked for on the same server first, with the tuner stopped; then `vllm serve`
-    is started with it and runs beside the tuned server, each with load in turns."""
-    with served(ours("tuned", **TUNER)) as mine:
-        switch_tuner(mine, "stop")
-        run(mine, seconds=4.0, settle=0.0)
-        best = best_static(mine, tell)
-        driven = drive(mine, tell)
-        yield from told_of(driven)
-        flags = FLAGS if best == CAPACITY else (*FLAGS, "--max-num-seqs", str(best))
-        with served(plain("best-static", flags)) as static:
-            run(static, seconds=4.0, settle=0.0)
-            over, under = in_turns(mine, static, ROUNDS, tell, clients=CLIENTS, **TURN)
-    value, detail = ratio(over, under, lambda one: one.scenario.tokens_per_second)
+    """The best static configuration is looked for on our own server, with the tuner off. Then `vllm serve` is started
+    with it beside a server that the tuner drives first, each with load in turns."""
+    with served(ours("static")) as fixed:
+        run(fixed, seconds=4.0, settle=0.0)
+        best = best_static(fixed, tell)
+    flags = FLAGS if best == CAPACITY else (*FLAGS, "--max-num-seqs", str(best))
+    driven: list[Driven] = []
+    pairs = beside(
+        lambda: ours("tuned", **TUNER), lambda: plain("best-static", flags), tell, starts=STARTS, rounds=ROUNDS,
+        before=lambda mine: driven.append(drive(mine, tell)), clients=CLIENTS, **TURN,
+    )  # fmt: skip
+    yield from told_of(driven)
+    value, detail = ratio(pairs.over, pairs.under, lambda one: one.scenario.tokens_per_second)
     name = "live limits from a bad start over the best static: throughput"
     yield at_least(name, value, 0.97, detail=f"tok/s {detail}")
 
@@ -70,6 +72,7 @@ def best_static(server: Running, tell: Tell, *, seconds: float = 8.0) -> int:
 
 def drive(server: Running, tell: Tell) -> Driven:
     """Beginning with one request at once, with the tuner on and the load going on; it stays on."""
+    switch_tuner(server, "stop")
     configure(server, {"max_running_requests": 1})
     switch_tuner(server, "start")
     return asyncio.run(_drive(server, tell))
@@ -94,10 +97,13 @@ async def _drive(server: Running, tell: Tell) -> Driven:
     return Driven(load=await running, seconds=first, limit=last)
 
 
-def told_of(driven: Driven) -> Iterator[Row]:
-    """That nothing failed, and how long it took."""
-    failures = driven.load.failures()
-    detail = f"of {len(driven.load.samples)}; {failures or 'none'}"
-    yield at_most("live limits from a bad start: failed requests", float(sum(failures.values())), 0.0, detail=detail)
-    detail = f"from 1 to {driven.limit} requests at once, by the tuner with its defaults"
-    yield at_most("live limits from a bad start: time to the best", driven.seconds, 60.0, unit="s", detail=detail)
+def told_of(driven: Sequence[Driven]) -> Iterator[Row]:
+    """That nothing failed, and how long it took at most, of all starts."""
+    failures = sum((Counter(one.load.failures()) for one in driven), Counter[str]())
+    detail = f"of {sum(len(one.load.samples) for one in driven)}; {dict(failures) or 'none'}"
+    yield at_most("live limits from a bad start: failed requests", float(failures.total()), 0.0, detail=detail)
+    limits = " and ".join(sorted({str(one.limit) for one in driven}))
+    seconds = ", ".join(f"{one.seconds:.1f}" for one in driven)
+    detail = f"from 1 to {limits} requests at once, by the tuner with its defaults; starts {seconds}"
+    slowest = max(one.seconds for one in driven)
+    yield at_most("live limits from a bad start: time to the best", slowest, 60.0, unit="s", detail=detail)

@@ -29,8 +29,19 @@ class Pairs:
     held: list[tuple[float, float]] = field(default_factory=list)
 
 
-def beside(over: Make, under: Make, tell: Callable[[str], None], *, starts: int, rounds: int, **load: Any) -> Pairs:
-    """Both run all the time of a start, and one of them has load. Who is started first changes."""
+def beside(
+    over: Make,
+    under: Make,
+    tell: Callable[[str], None],
+    *,
+    starts: int,
+    rounds: int,
+    before: Callable[[VllmServer], object] | None = None,
+    **load: Any,
+) -> Pairs:
+    """Both run all the time of a start, and one of them has load. Who is started first changes. `before` prepares the
+    first of the two before the rounds of a start.
+    """
     found = Pairs()
     for start in range(starts):
         ours, theirs = over(), under()
@@ -39,6 +50,8 @@ def beside(over: Make, under: Make, tell: Callable[[str], None], *, starts: int,
                 running.enter_context(served(server))
                 run(server, seconds=4.0, settle=0.0)
             tell(f"start {start + 1} of {starts}")
+            if before is not None:
+                before(ours)
             first, second = in_turns(ours, theirs, rounds, tell, **load)
             found.held.append((memory_bytes(ours), memory_bytes(theirs)))
         found.over.extend(first)

@@ -6,7 +6,7 @@ import itertools
 import math
 import statistics
 import urllib.error
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ from tests.bench.serving.traffic import SEEDS, Running, run
 from trimtab_engine.bench.result import Scenario
 
 # The machine's speed changes within seconds, so servers that are compared have their turns soon after each other.
-TURN = {"seconds": 5.0, "settle": 1.0}
+TURN: Mapping[str, Any] = {"seconds": 5.0, "settle": 1.0}
 _MANY = 12  # values that are not all told
 
 
