@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tests.cluster import cgroups, containerd, firewall, network, node
 from tests.cluster.layout import BRIDGE, Layout
-from tests.cluster.processes import members
+from tests.cluster.processes import members, parent_of
 
 # Places fixed in the source of the kubelet, containerd or the plugins. What is not there before `up` is not there
 # after `down`; what is there before keeps everything that is not ours.
@@ -75,10 +75,7 @@ def _ancestors() -> set[int]:
     pid = os.getpid()
     while pid > 0 and pid not in found:
         found.add(pid)
-        try:
-            pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-        except (OSError, ValueError):
-            break
+        pid = parent_of(pid)
     return found
 
 

@@ -250,6 +250,12 @@ def _is_zombie(pid: int) -> bool:
     return not fields or fields[0] in _ENDED
 
 
+def parent_of(pid: int) -> int:
+    """The id of a process's parent; 0 where there is none, or no such process."""
+    fields = _stat(pid)
+    return int(fields[1]) if fields else 0
+
+
 def members() -> dict[int, str]:
     """Every living process that carries the mark: its id and the cluster directory it belongs to."""
     found: dict[int, str] = {}
