@@ -55,9 +55,10 @@ async def test_requests_of_an_engine_are_found_scrape_by_scrape_and_can_be_judge
             await asyncio.to_thread((one if number % 3 else two).post, "/v1/completions", body)
         done = f'sum(vllm:request_success_total{{namespace="{place}"}})'
         await _until(prometheus, done, 24)
-        several = f'min(count_over_time(vllm:num_requests_running{{namespace="{place}"}}[1m])) >= bool 4'
-        await _until(prometheus, several, 1)
-        await asyncio.sleep(1.1)  # steps are whole seconds
+        # Steps are whole seconds: at three of them, at least, there is a scrape that was not there at the one before.
+        scraped = f'timestamp(vllm:num_requests_running{{namespace="{place}"}})'
+        await _until(prometheus, f"min(changes({scraped}[1m:1s])) >= bool 3", 1)
+        await asyncio.sleep(1.1)
         found = (await read(client, vllm(place, "stable", "canary", "unknown")))["service"]
     assert isinstance(found, TrialRead)
     assert 0.5 < found.scrape_interval < 3.0, "a busy machine scrapes late, and never twice as often"
