@@ -22,7 +22,7 @@ from typing import Any
 from tests.cluster.binaries import find_go
 from tests.cluster.layout import default_layout
 from tests.cluster.processes import Commands
-from tests.testkit.client import free_port
+from tests.testkit.ports import free_port
 
 SOURCE = Path(__file__).resolve().parent
 PROGRAM = "github.com/prometheus/alertmanager/cmd/alertmanager"
@@ -79,8 +79,8 @@ def alertmanager(folder: Path, *, webhook: str) -> Iterator[Alertmanager]:
     """An Alertmanager that notifies `webhook`."""
     config = folder / "alertmanager.yml"
     config.write_text(CONFIG.format(url=webhook))
-    address = f"127.0.0.1:{free_port()}"
     command = [str(program()), f"--config.file={config}", f"--storage.path={folder / 'data'}"]
+    address = f"127.0.0.1:{free_port()}"
     command += [f"--web.listen-address={address}", "--cluster.listen-address="]
     with (folder / "alertmanager.log").open("w") as log, subprocess.Popen(command, stdout=log, stderr=log) as process:
         try:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import socket
 import subprocess
 import urllib.error
 import urllib.request
@@ -23,6 +22,7 @@ from tests.cluster.processes import Commands
 from tests.cluster.steps import StepError
 from tests.e2e.access import Access
 from tests.e2e.waiting import until
+from tests.testkit.ports import free_port
 
 _CONTROLLER = "traefik.io/gateway-controller"
 _API = "/apis/gateway.networking.k8s.io/v1"
@@ -73,7 +73,7 @@ def running(access: Access, namespace: str, log: Path) -> Iterator[Gateway]:
     layout = default_layout()
     program = traefik.build(layout, Commands(layout, logs=layout.cache / "logs"))
     gateway_api.install(access.handle, gateway_api.STANDARD)
-    name, port = f"e2e-{uuid.uuid4().hex[:6]}", _free_port()
+    name, port = f"e2e-{uuid.uuid4().hex[:6]}", free_port(NODE_ADDRESS)
     gateway = Gateway(access=access, namespace=namespace, name=name, url=f"http://{NODE_ADDRESS}:{port}")
     access.request("POST", f"{_API}/gatewayclasses", _document("GatewayClass", name, {"controllerName": _CONTROLLER}))
     try:
@@ -118,12 +118,6 @@ def _arguments(namespace: str, port: int) -> list[str]:
 
 def _document(kind: str, name: str, spec: dict[str, Any]) -> dict[str, Any]:
     return {"apiVersion": _API.removeprefix("/apis/"), "kind": kind, "metadata": {"name": name}, "spec": spec}
-
-
-def _free_port() -> int:
-    with socket.socket() as found:
-        found.bind((NODE_ADDRESS, 0))
-        return int(found.getsockname()[1])
 
 
 def _answers(url: str) -> bool:

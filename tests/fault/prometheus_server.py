@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tests.fault.programs import Programs
 from tests.observe.running_prometheus import PROGRAM
-from tests.testkit.client import free_port
+from tests.testkit.ports import free_port
 
 
 @contextlib.contextmanager

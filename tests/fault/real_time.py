@@ -28,7 +28,7 @@ from tests.fault.natures import GOOD, NATURES
 from tests.fault.programs import Programs
 from tests.fault.samples import Engine, write
 from tests.fault.script import Call, Script
-from tests.testkit.client import free_port
+from tests.testkit.ports import free_port
 from trimtab.kube.kinds import LLM_DEPLOYMENTS, PODS
 
 Object = dict[str, Any]

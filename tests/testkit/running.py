@@ -9,10 +9,11 @@ import sys
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
-from tests.testkit.client import MODEL_NAME, free_port
+from tests.testkit.client import MODEL_NAME
 from tests.testkit.emulator.faults import Faults, read_faults
 from tests.testkit.emulator.flags import parse
 from tests.testkit.emulator.lifecycle import serve
+from tests.testkit.ports import free_port
 from tests.testkit.process import ServerProcess
 from trimtab_engine.config.load import load
 from trimtab_engine.shared.folder import START, replace_json
@@ -67,7 +68,12 @@ async def emulator_here(
     stop, ready = asyncio.Event(), asyncio.Event()
     played: Faults = read_faults(faults or {}, config.flags)
     serving = asyncio.create_task(serve(config, played, stop=stop, ready=ready))
-    await ready.wait()
+    waiting = asyncio.create_task(ready.wait())
+    await asyncio.wait({serving, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    if serving.done():
+        serving.result()  # why it could not start
+        raise RuntimeError("the emulator ended before it was ready")
     try:
         yield f"http://127.0.0.1:{port}"
     finally:

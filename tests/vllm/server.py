@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from tests.models.make_llama import cache_root, cached
-from tests.testkit.client import MODEL_NAME, free_port
+from tests.testkit.client import MODEL_NAME
+from tests.testkit.ports import free_port
 from tests.testkit.process import ServerProcess
 from tests.vllm import venv
 

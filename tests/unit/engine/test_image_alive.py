@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.testkit.client import free_port
+from tests.testkit.ports import free_port
 from tests.testkit.running import OurServer
 from trimtab_engine import main
 from trimtab_engine.config.load import variable

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.testkit.client import MODEL_NAME, free_port
+from tests.testkit.client import MODEL_NAME
+from tests.testkit.ports import free_port
 from tests.testkit.scoring import Manner, ScoringServer
 from tests.unit.reconcile.resources import NOW, adopting, candidate, owned, pods, settled, stable, target
 from trimtab.api.convert import policy_of, rollout_state_from, rollout_state_to
