@@ -28,7 +28,7 @@ from tests.cluster.fixtures import REPOSITORY
 from tests.cluster.layout import API_URL, default_layout
 from tests.cluster.processes import Commands
 from tests.fault.programs import Programs
-from tests.testkit.client import free_port
+from tests.testkit.ports import free_port
 
 _SERVER = Identity("apiserver", "kube-apiserver", hosts=("127.0.0.1", "localhost"))
 _ADMIN = Identity("admin", "fault-admin", "system:masters")
@@ -99,9 +99,9 @@ def running(directory: Path) -> Iterator[ControlPlane]:
     _make_certificates(plane)
     try:
         _start_etcd_and_apiserver(plane)
-        for crd in sorted((REPOSITORY / "crds").glob("*.yaml")):
-            plane.kubectl("apply", "--server-side", f"--filename={crd}")
-        established(plane.kubectl, "--all", "customresourcedefinitions")
+        definitions = f"--filename={REPOSITORY / 'crds'}"
+        plane.kubectl("apply", "--server-side", definitions)
+        established(plane.kubectl, definitions)
         # Only now: the garbage collector would look for new kinds every 30 s only.
         _start_controllers(plane)
         yield plane

@@ -46,9 +46,9 @@ ADOPTED: dict[str, Any] = {
 @pytest.fixture(scope="session", autouse=True)
 def resources(cluster: Handle) -> Handle:
     """The cluster, with the CRDs of this checkout."""
-    for crd in sorted((REPOSITORY / "crds").glob("*.yaml")):
-        cluster.kubectl("apply", "--server-side", "--force-conflicts", f"--filename={crd}")
-    established(cluster.kubectl, "crd/llmdeployments.trimtab.dev")
+    definitions = f"--filename={REPOSITORY / 'crds'}"
+    cluster.kubectl("apply", "--server-side", "--force-conflicts", definitions)
+    established(cluster.kubectl, definitions)
     return cluster
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -78,6 +80,14 @@ class Operator:
         made = self.world.kube.writes - before
         return sorted(what for what in made.elements() if what[1] != "Event")
 
+    async def pods_are_pending(self, number: int) -> None:
+        """Once controllers have made so many pods, and the scheduler has found that they fit nowhere."""
+        while True:
+            pods = await self.world.kube.list(PODS, self.key.namespace)
+            if sum(_fits_nowhere(pod) for pod in pods) == number:
+                return
+            await asyncio.sleep(0.05)
+
     async def patch(self, body: dict[str, Any]) -> None:
         await self.world.kube.merge_patch(LLM_DEPLOYMENTS, *self.key, body)
 
@@ -87,6 +97,10 @@ class Operator:
         metadata = {"namespace": self.key.namespace, "name": self.key.name}
         body = {"metadata": metadata, "status": status}
         await self.world.kube.apply(LLM_DEPLOYMENTS, body, force=True, subresource="status")
+
+
+def _fits_nowhere(pod: dict[str, Any]) -> bool:
+    return any(item.get("reason") == "Unschedulable" for item in pod.get("status", {}).get("conditions", ()))
 
 
 @pytest.fixture
@@ -117,7 +131,8 @@ async def test_the_first_revision_is_created_as_the_spec_asks_and_then_nothing_i
     assert live is not None
     assert live["spec"]["replicas"] == 2
     assert (await operator.resource())["status"]["phase"] == "Starting"
-    await operator.writes()  # pods are created and found to fit nowhere
+    await operator.pods_are_pending(2)
+    await operator.once()
     assert await operator.writes() == []
 
 
@@ -198,6 +213,8 @@ async def test_a_field_conflict_is_a_condition_that_names_the_owner_and_no_hot_l
     ready = await operator.condition("Ready")
     assert (ready["status"], ready["reason"]) == ("False", "FieldConflict")
     assert "argocd-controller" in ready["message"]
+    await operator.pods_are_pending(1)
+    await operator.once()
     assert await operator.writes() == []
     target = await kube.get(DEPLOYMENTS, operator.key.namespace, "web")
     assert target is not None
@@ -249,11 +266,13 @@ async def test_a_verb_that_is_not_granted_is_a_condition_that_names_it_until_it_
         assert kube.writes.total() == writes, "it is said once"
         # A read that is refused keeps the whole cycle from deciding, and is said as well.
         cluster.kubectl("delete", "rolebinding", "reader", namespace=namespace)
+        _until_allowed(cluster, namespace, "no")
         for _ in range(5):  # the first one is tried again, and the other refusal must stay away for four
             with pytest.raises(Forbidden, match="deployments"):
                 await as_granted.once()
         assert 'cannot list resource "deployments"' in (await as_granted.condition("Ready"))["message"]
         _grant(cluster, namespace, "writer", ("get", "list", "create", "patch"), reads)
+        _until_allowed(cluster, namespace, "yes")
         for _ in range(4):
             await as_granted.once()
         assert (await as_granted.condition("Ready"))["reason"] == "Starting"
@@ -266,6 +285,14 @@ def _grant(cluster: Handle, namespace: str, name: str, verbs: tuple[str, ...], r
     cluster.kubectl("create", "role", name, *flags, namespace=namespace)
     subject = (f"--role={name}", f"--serviceaccount={namespace}:operator")
     cluster.kubectl("create", "rolebinding", name, *subject, namespace=namespace)
+
+
+def _until_allowed(cluster: Handle, namespace: str, answer: str) -> None:
+    """The API server's authorizer hears of a role binding a moment after it is written."""
+    whom = f"--as=system:serviceaccount:{namespace}:operator"
+    asked = ("auth", "can-i", "list", "deployments", whom)
+    while cluster.kubectl(*asked, namespace=namespace, check=False).strip() != answer:
+        time.sleep(0.05)
 
 
 async def test_an_autoscaler_on_one_revision_keeps_its_replicas_and_is_said(
@@ -310,7 +337,8 @@ async def test_a_route_that_is_not_there_is_a_condition_and_nothing_else_waits_f
     for name in ("chat-stable", "chat-canary"):
         service = await kube.get(SERVICES, operator.key.namespace, name)
         assert service is not None and service["spec"]["selector"]["trimtab.dev/revision"] == revision
-    await operator.writes()
+    await operator.pods_are_pending(2)
+    await operator.once()
     assert await operator.writes() == []
     await operator.patch({"spec": {"rollout": {"route": None}}})
     await operator.once()
@@ -376,7 +404,7 @@ async def test_an_unreachable_prometheus_is_named_and_creates_no_write_of_its_ow
 ) -> None:
     await make(OWNED)
     await operator.once()
-    await operator.once()
+    await operator.pods_are_pending(2)
     await operator.once()
     metrics = await operator.condition("MetricsAvailable")
     assert (metrics["status"], metrics["reason"]) == ("False", "PrometheusUnreachable")
