@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import subprocess
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import psutil
@@ -58,14 +59,25 @@ def work(server: HasProcess) -> Work:
 
 
 def memory_bytes(server: HasProcess) -> int:
-    """What a server's processes hold; a page that several processes share counts in parts (PSS)."""
+    """What a server's processes hold of their own: see `memory_by_process`."""
     return sum(memory_by_process(server))
 
 
 def memory_by_process(server: HasProcess) -> list[int]:
-    """The same, each process by itself, the first one first."""
+    """Bytes of each process, the first one first; a page that several processes share counts in parts (PSS).
+
+    Pages of files, such as libraries, are left out: their parts change when a stranger that uses them comes or goes.
+    """
     held = []
     for process in family(server):
-        with contextlib.suppress(psutil.NoSuchProcess):
-            held.append(int(process.memory_full_info().pss))
+        # A process that has ended, and one that is no more than its exit status, hold nothing.
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            if own := _of_its_own((Path("/proc") / str(process.pid) / "smaps_rollup").read_text()):
+                held.append(own)
     return held
+
+
+def _of_its_own(rollup: str) -> int:
+    """Of the kernel's `/proc/PID/smaps_rollup` (its Documentation/filesystems/proc.rst), in kB there."""
+    parts = {name: rest for name, _, rest in (line.partition(":") for line in rollup.splitlines())}
+    return sum(int(parts[name].split()[0]) for name in ("Pss_Anon", "Pss_Shmem") if name in parts) * 1024

@@ -88,8 +88,9 @@ async def _soak(server: Running, plan: Plan, capacity: float, engine: str, colle
 
 
 def look_at(server: Running, at: float, answered: int) -> Look:
-    """What the server's processes hold now; a page that several of them share counts in parts, and connections that
-    clients keep open are not the server's. Raises RuntimeError where there are no processes any more.
+    """What the server's processes hold of their own now; connections that clients keep open are not the server's.
+
+    Raises RuntimeError where there are no processes any more.
     """
     memory, files, threads, port = memory_by_process(server), 0, 0, urlsplit(server.url).port
     for process in family(server):
