@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import json
 import os
 import signal
@@ -15,7 +16,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from tests.testkit.client import MODEL_NAME, EngineClient, free_port
+from tests.testkit.client import MODEL_NAME, EngineClient
+from tests.testkit.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -74,9 +76,16 @@ class Image(EngineClient):
             return json.loads(answer.read())
 
     def gauge(self, name: str) -> float:
+        return self.gauges(name)[0]
+
+    def gauges(self, *names: str) -> tuple[float, ...]:
+        """Of one page, so at one time."""
         with urllib.request.urlopen(self.url + "/metrics", timeout=5) as answer:
             lines = answer.read().decode().splitlines()
-        return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith((name + " ", name + "{")))
+        return tuple(
+            sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith((name + " ", name + "{")))
+            for name in names
+        )
 
     def write(self, **settings: Any) -> None:
         draft = self.settings.with_name("draft")
@@ -94,6 +103,18 @@ class Image(EngineClient):
                 return int(answer.status)
         except urllib.error.HTTPError as error:
             return error.code
+
+    @contextlib.contextmanager
+    def asked_for_long_answers(self, requests: int) -> Iterator[None]:
+        """While so many streams are open, of answers that would take longer than any test."""
+        body = {"model": MODEL_NAME, "prompt": "x", "max_tokens": 2000, "ignore_eos": True, "stream": True}
+        with contextlib.ExitStack() as open_connections:
+            for _ in range(requests):
+                connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+                open_connections.callback(connection.close)
+                headers = {"content-type": "application/json"}
+                connection.request("POST", "/v1/completions", json.dumps(body).encode(), headers)
+            yield
 
 
 def until(holds: Callable[[], bool], what: str, seconds: float = 30.0) -> None:

@@ -11,6 +11,8 @@ from tests.contract.image import Image, until
 
 pytestmark = pytest.mark.emulator
 
+RUNNING, WAITING = "vllm:num_requests_running", "vllm:num_requests_waiting"
+
 
 @pytest.fixture(scope="module")
 def image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Image]:
@@ -23,7 +25,7 @@ def test_settings_come_into_force_while_requests_run_and_none_is_lost(image: Ima
     assert image.gauge("trimtab_engine_settings_id") == 0
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
         asked = [pool.submit(image.complete, 400) for _ in range(8)]
-        until(lambda: image.gauge("vllm:num_requests_running") == 8, "eight run")
+        until(lambda: image.gauge(RUNNING) == 8, "eight run")
         image.write(id=41, limits={"max_running_requests": 2})
         until(lambda: image.gauge("trimtab_engine_settings_id") == 41, "the settings are in force")
         more = [pool.submit(image.complete, 40) for _ in range(8)]
@@ -34,10 +36,10 @@ def test_settings_come_into_force_while_requests_run_and_none_is_lost(image: Ima
 def test_fewer_run_at_once_once_the_limit_is_lower(image: Image) -> None:
     image.write(id=42, limits={"max_running_requests": 1})
     until(lambda: image.gauge("trimtab_engine_settings_id") == 42, "the settings are in force")
+    with image.asked_for_long_answers(3):
+        until(lambda: image.gauges(RUNNING, WAITING) == (1, 2), "one runs and two wait")
     with concurrent.futures.ThreadPoolExecutor(3) as pool:
-        asked = [pool.submit(image.complete, 100) for _ in range(3)]
-        until(lambda: image.gauge("vllm:num_requests_waiting") == 2, "two wait")
-        assert image.gauge("vllm:num_requests_running") == 1
+        asked = [pool.submit(image.complete, 10) for _ in range(3)]
         assert [task.result() for task in asked] == [200] * 3
 
 
@@ -54,8 +56,8 @@ def test_settings_that_cannot_be_change_nothing_and_are_shown(image: Image) -> N
 def test_who_finds_the_queue_full_is_refused_at_once(image: Image) -> None:
     image.write(id=45, limits={"max_running_requests": 1, "max_queued_requests": 0})
     until(lambda: image.gauge("trimtab_engine_settings_id") == 45, "the settings are in force")
-    with concurrent.futures.ThreadPoolExecutor(1) as pool:
-        asked = pool.submit(image.complete, 200)
-        until(lambda: image.gauge("vllm:num_requests_running") == 1, "one runs")
+    with image.asked_for_long_answers(1):
+        until(lambda: image.gauge(RUNNING) == 1, "one runs")
         assert image.complete(1) == 429
-        assert asked.result() == 200
+    until(lambda: image.gauge(RUNNING) == 0, "the client that has gone leaves its place")
+    assert image.complete(1) == 200

@@ -22,8 +22,8 @@ from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.testkit.client import free_port
 from tests.testkit.loadgen.control import Page, application, snapshot
+from tests.testkit.ports import free_port
 from tests.testkit.running import ROOT, EmulatorServer, emulator_here
 from trimtab_engine.load.client import Target
 from trimtab_engine.load.ledger import Histogram, Ledger

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.testkit.client import free_port
+from tests.testkit.ports import free_port
 
 PROGRAM = "/usr/bin/prometheus"
 INTERVAL = "250ms"
@@ -70,6 +70,7 @@ class RealPrometheus:
         wait_until(self._answers, "Prometheus is ready")
 
     def _answers(self) -> bool:
+        assert self._process is not None and self._process.poll() is None, "Prometheus has ended: see its log"
         try:
             with urllib.request.urlopen(f"{self.url}/-/ready", timeout=2) as answer:
                 return bool(answer.status == 200)
@@ -86,7 +87,7 @@ class RealPrometheus:
     def number(self, expression: str) -> float | None:
         """The first value of an expression, asked with nothing of ours in between; None for an empty answer."""
         data = f"query={urllib.request.quote(expression)}".encode()  # type: ignore[attr-defined]
-        with urllib.request.urlopen(f"{self.url}/api/v1/query", data=data, timeout=5) as answer:
+        with urllib.request.urlopen(f"{self.url}/api/v1/query", data=data, timeout=60) as answer:
             result = json.load(answer)["data"]["result"]
         return float(result[0]["value"][1]) if result else None
 
@@ -99,6 +100,10 @@ class Exporter:
         exporter = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                self.rfile.read(int(self.headers["content-length"]))
+                self.do_GET()
+
             def do_GET(self) -> None:
                 body = exporter.page.encode()
                 self.send_response(200)

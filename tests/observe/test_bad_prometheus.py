@@ -7,12 +7,13 @@ import contextlib
 import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from aiohttp import web
 
-from tests.testkit.client import free_port
+from tests.testkit.ports import free_port
 from trimtab.model.reading import Unknown, Why
 from trimtab.observe import gather
 from trimtab.observe.gather import Target, read_metrics
@@ -20,7 +21,8 @@ from trimtab.observe.http import Limits
 from trimtab.observe.prometheus import Prometheus
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-QUICK = Limits(connect_timeout=1.0, read_timeout=0.4, deadline=1.0, queue=1.0, in_flight=2, max_bytes=1_000_000)
+SMALL = Limits(in_flight=2, max_bytes=1_000_000)
+QUICK = replace(SMALL, read_timeout=0.4, deadline=1.0)  # for what never comes
 TARGET = Target(namespace="n", name="d", engine="vllm", version="0.32.0", pods=("p",))
 
 
@@ -130,7 +132,8 @@ async def not_a_number(_: web.Request) -> web.StreamResponse:
     ids=lambda value: getattr(value, "__name__", str(value)),
 )
 async def test_what_is_not_an_answer_is_unknown_with_its_reason(handler: Handler, why: Why) -> None:
-    async with serving(handler) as url, Prometheus(url, limits=QUICK) as client:
+    limits = QUICK if why is Why.TIMEOUT else SMALL
+    async with serving(handler) as url, Prometheus(url, limits=limits) as client:
         got = (await read_metrics(client, [TARGET], window=60, now=time.time()))["n", "d"]
     assert isinstance(got.overall, Unknown)
     assert got.overall.why is why
@@ -142,7 +145,7 @@ async def test_what_is_not_an_answer_is_unknown_with_its_reason(handler: Handler
 
 
 async def test_a_server_that_is_not_there_is_unreachable() -> None:
-    async with Prometheus(f"http://127.0.0.1:{free_port()}", limits=QUICK) as client:
+    async with Prometheus(f"http://127.0.0.1:{free_port()}", limits=SMALL) as client:
         got = await client.query("up")
     assert isinstance(got, Unknown)
     assert got.why is Why.UNREACHABLE
@@ -160,7 +163,7 @@ async def test_a_redirect_is_not_followed() -> None:
         async def redirect(_: web.Request) -> web.StreamResponse:
             raise web.HTTPTemporaryRedirect(f"{other}/stolen")
 
-        async with serving(redirect) as url, Prometheus(url, limits=QUICK) as client:
+        async with serving(redirect) as url, Prometheus(url, limits=SMALL) as client:
             got = await client.query("up")
     assert isinstance(got, Unknown)
     assert got.why is Why.BAD_ANSWER
@@ -171,7 +174,7 @@ async def test_what_the_server_said_is_not_repeated() -> None:
     async def reveals(_: web.Request) -> web.StreamResponse:
         return web.Response(status=500, text="password=hunter2")
 
-    async with serving(reveals) as url, Prometheus(url, limits=QUICK) as client:
+    async with serving(reveals) as url, Prometheus(url, limits=SMALL) as client:
         got = await client.query("up")
     assert isinstance(got, Unknown)
     assert "hunter2" not in got.message
@@ -196,19 +199,24 @@ async def test_no_more_queries_are_in_flight_than_allowed_and_all_are_answered()
 
 
 async def test_a_query_that_gets_no_turn_in_time_is_not_sent() -> None:
-    arrived = 0
+    arrived, may_answer = 0, asyncio.Event()
 
     async def stuck(_: web.Request) -> web.StreamResponse:
         nonlocal arrived
         arrived += 1
-        await asyncio.sleep(30)
+        await may_answer.wait()
         return vector()
 
-    limits = Limits(in_flight=2, read_timeout=2.0, deadline=2.0, queue=0.2)
+    limits = Limits(in_flight=2, read_timeout=60.0, deadline=60.0, queue=0.2)
     async with serving(stuck) as url, Prometheus(url, limits=limits) as client:
-        answers = await asyncio.gather(*(client.query("up") for _ in range(12)))
-    assert all(isinstance(answer, Unknown) and answer.why is Why.TIMEOUT for answer in answers)
-    assert arrived == 2
+        asked = [asyncio.create_task(client.query("up")) for _ in range(12)]
+        while sum(task.done() for task in asked) < 10:
+            await asyncio.wait(asked, timeout=0.05)
+        assert arrived == 2
+        may_answer.set()
+        answers = await asyncio.gather(*asked)
+    assert answers.count(()) == 2
+    assert sum(isinstance(answer, Unknown) and answer.why is Why.TIMEOUT for answer in answers) == 10
 
 
 async def test_a_sick_server_is_asked_once_for_each_hundred_pods() -> None:
@@ -221,7 +229,7 @@ async def test_a_sick_server_is_asked_once_for_each_hundred_pods() -> None:
 
     pods = tuple(f"p{n}" for n in range(2 * gather._PODS_PER_QUERY))
     many = Target(namespace="n", name="d", engine="vllm", version="0.32.0", pods=pods)
-    async with serving(broken) as url, Prometheus(url, limits=QUICK) as client:
+    async with serving(broken) as url, Prometheus(url, limits=SMALL) as client:
         got = (await read_metrics(client, [many], window=60, now=time.time()))["n", "d"]
     assert isinstance(got.overall, Unknown)
     assert asked == 2
@@ -231,7 +239,7 @@ async def test_outcomes_are_reported_for_the_operators_own_metrics() -> None:
     outcomes: list[str] = []
     async with (
         serving(unavailable) as url,
-        Prometheus(url, limits=QUICK, on_query=lambda _, outcome: outcomes.append(outcome)) as client,
+        Prometheus(url, limits=SMALL, on_query=lambda _, outcome: outcomes.append(outcome)) as client,
     ):
         await client.query("up")
     assert outcomes == [Why.BAD_ANSWER.value]

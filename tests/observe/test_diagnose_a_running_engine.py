@@ -12,7 +12,7 @@ from aiohttp import web
 
 from tests.observe.running_prometheus import Exporter
 from tests.observe.test_bad_prometheus import drips, html, huge, serving, unavailable
-from tests.testkit.client import free_port
+from tests.testkit.ports import free_port
 from tests.testkit.running import EmulatorServer
 from trimtab.model.reading import Known
 from trimtab.observe import diagnose_url

@@ -5,25 +5,34 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
-from tests.testkit.client import MODEL_NAME, free_port
+from tests.testkit.client import MODEL_NAME
+from tests.testkit.ports import free_port
 from tests.testkit.scoring import Manner, ScoringServer
 from trimtab.model.quality import Answers, Failed, Fault, Probe, Scored, Unasked
 from trimtab.observe.http import Limits
 from trimtab.observe.probing import CONTINUATION, Engine, Prober, scored
 
 PROBES = tuple(Probe(f"p{number}", f"Text {number} has these seven words.") for number in range(3))
-QUICK = Limits(connect_timeout=1.0, read_timeout=1.0, deadline=1.0, in_flight=2, max_bytes=200_000)
+SMALL = Limits(in_flight=2, max_bytes=200_000)
+QUICK = replace(SMALL, read_timeout=1.0, deadline=1.0)  # for what never comes
 
 
 def engine(server: ScoringServer, model: str = MODEL_NAME) -> Engine:
     return Engine("chat-0", server.host, server.port, model)
 
 
-async def asked(target: Engine, limits: Limits = QUICK, seconds: float = 30.0) -> Answers:
-    async with Prober(limits, seconds=seconds) as prober:
+async def asked(
+    target: Engine,
+    limits: Limits = SMALL,
+    seconds: float = 300.0,
+    clock: Callable[[], float] = time.monotonic,
+) -> Answers:
+    async with Prober(limits, seconds=seconds, clock=clock) as prober:
         return await prober.ask(target, PROBES)
 
 
@@ -97,13 +106,18 @@ async def test_an_answer_that_is_too_large_and_one_that_does_not_come_are_unaske
         answers = await asked(engine(server))
     assert isinstance(answers, Unasked) and "larger than 200000 bytes" in answers.message
     with ScoringServer(Manner(before=lambda: time.sleep(1.5))) as server:
-        answers = await asked(engine(server))
+        answers = await asked(engine(server), QUICK)
     assert isinstance(answers, Unasked) and "within 1 s" in answers.message
 
 
 async def test_all_probes_together_have_an_end() -> None:
-    with ScoringServer(Manner(before=lambda: time.sleep(0.05))) as server:
-        answers = await asked(engine(server), seconds=0.01)
+    clock = [0.0]
+
+    def takes_a_minute() -> None:
+        clock[0] += 60.0
+
+    with ScoringServer(Manner(before=takes_a_minute)) as server:
+        answers = await asked(engine(server), seconds=50.0, clock=lambda: clock[0])
         assert len(server.asked) == 1
     assert isinstance(answers, Unasked) and "all probes" in answers.message
 
@@ -133,7 +147,7 @@ def test_a_text_of_one_token_cannot_be_scored() -> None:
 
 
 async def test_a_closed_prober_asks_nobody() -> None:
-    prober = Prober(QUICK)
+    prober = Prober(SMALL)
     await prober.close()
     assert await prober.ask(Engine("p", "127.0.0.1", 1, "m"), PROBES) == Unasked("The operator is stopping.")
 

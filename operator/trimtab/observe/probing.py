@@ -13,7 +13,7 @@ import ipaddress
 import math
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final, Self
@@ -50,11 +50,17 @@ class Engine:
 
 
 class Prober:
-    """`ask` sends every probe to a pod. Requests run in a few threads, shared by all deployments; nothing raises."""
+    """`ask` sends every probe to a pod. Requests run in a few threads, shared by all deployments; nothing raises.
 
-    def __init__(self, limits: Limits = LIMITS, *, seconds: float = _SECONDS) -> None:
+    `seconds` bounds all probes of a pod together, by a monotonic `clock`.
+    """
+
+    def __init__(
+        self, limits: Limits = LIMITS, *, seconds: float = _SECONDS, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._limits = limits
         self._seconds = seconds
+        self._clock = clock
         self._pool = ThreadPoolExecutor(limits.in_flight, thread_name_prefix="probing")
         self._closed = threading.Event()
 
@@ -76,13 +82,13 @@ class Prober:
             url = engine.url()
         except ValueError as error:
             return Unasked(f"Pod {engine.pod} has no usable address: {error}.")
-        end = time.monotonic() + self._seconds
+        end = self._clock() + self._seconds
         outcomes: list[Outcome] = []
         with BoundedSession(self._limits) as session:
             for probe in probes:
                 if left.is_set() or self._closed.is_set():
                     return _STOPPING
-                if time.monotonic() > end:
+                if self._clock() > end:
                     return Unasked(f"Pod {engine.pod} did not answer all probes within {self._seconds:.0f} s.")
                 outcome = self._ask(session, url, engine, probe)
                 if isinstance(outcome, Failed) and outcome.fault is Fault.BROKEN:
