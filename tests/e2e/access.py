@@ -23,6 +23,11 @@ class AnswerError(Exception):
         super().__init__(f"{what}: {status} {text[:500]}")
         self.status = status
 
+    @property
+    def passes(self) -> bool:
+        """Whether the same may be asked again: nobody answered, or who did had too much to do."""
+        return self.status in {0, 429} or self.status >= 500
+
 
 class Access:
     """Reads and writes JSON documents by path."""

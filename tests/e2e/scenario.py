@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from tests.e2e.access import Access
+from tests.e2e.access import Access, AnswerError
 from tests.e2e.loadgen import Load, LoadGenerator
 from tests.e2e.manifests import MODEL, Service
 from tests.e2e.pods import DEPLOYMENT, PodWatch
@@ -66,15 +66,25 @@ class Scenario:
         return look(self.access, self.namespace, self.service.name)
 
     def until(self, what: str, holds: Callable[[View], bool], *, seconds: float) -> View:
-        """The first look for which `holds`. Raises DidNotHappenError."""
+        """The first look for which `holds`; one that a busy API server does not answer is none.
+
+        Raises:
+            DidNotHappenError: `seconds` are over.
+        """
         ends = time.monotonic() + seconds
         while True:
-            view = self.glance()
-            if holds(view):
-                return view
+            found: View | AnswerError
+            try:
+                found = self.glance()
+            except AnswerError as error:
+                if not error.passes:
+                    raise
+                found = error
+            if isinstance(found, View) and holds(found):
+                return found
             if time.monotonic() >= ends:
                 raise DidNotHappenError(
-                    f"{what}: not within {seconds:.0f} s. Pods {self.pods.now()}; {view}; {self.load.told()}"
+                    f"{what}: not within {seconds:.0f} s. Pods {self.pods.now()}; {found}; {self.load.told()}"
                 )
 
     def create(self, **spec: Any) -> None:

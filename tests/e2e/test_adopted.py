@@ -18,6 +18,7 @@ from tests.e2e.pods import is_ready
 from tests.e2e.scenario import Scenario
 from tests.e2e.view import Attempt
 from tests.e2e.waiting import until
+from trimtab.render.programs import DRAIN
 
 pytestmark = [pytest.mark.cluster, pytest.mark.emulator, pytest.mark.slow]
 
@@ -39,7 +40,7 @@ def _deployment(image: str) -> dict[str, Any]:
         "args": _ARGUMENTS,
         "ports": [{"name": "http", "containerPort": 8000}],
         "readinessProbe": {"httpGet": {"path": "/health", "port": 8000}, "periodSeconds": 1, "timeoutSeconds": 5},
-        "lifecycle": {"preStop": {"sleep": {"seconds": 8}}},
+        "lifecycle": {"preStop": {"exec": {"command": ["python3", "-c", DRAIN, "--port", "8000", "--deadline", "60"]}}},
         "resources": {"requests": {"cpu": "50m", "memory": "96Mi"}, "limits": {"memory": "512Mi"}},
         "securityContext": restricted(),
     }

@@ -24,8 +24,10 @@ def served(stage: Callable[..., Scenario], testkit: str) -> Scenario:
     """A service that is good enough, under load, and only watched by Trimtab."""
     service = dataclasses.replace(
         emulated_service("chat", testkit),
-        config={"maxNumSeqs": 4, "enforceEager": True, "kvCacheMemoryMebibytes": 512, "maxModelLen": 1024},
+        config={"maxNumSeqs": 1, "enforceEager": True, "kvCacheMemoryMebibytes": 512, "maxModelLen": 1024},
         mode="Observe",
+        # A trial that failed by its surroundings is tried again no sooner: the tests have withdrawn it by then.
+        cooldown_seconds=600,
     )
     scenario = stage("input", service)
     scenario.create()

@@ -196,11 +196,11 @@ def record_shutdown() -> None:
     save("shutdown.json", found)
 
 
-def read_stream(server: VllmServer, number: int, began: float) -> dict[str, Any]:
-    """One streamed request, read until it ends, fails or stays silent for 15 s."""
+def read_stream(server: VllmServer, number: int, began: float, *, silent: float | None = 15.0) -> dict[str, Any]:
+    """One streamed request, read until it ends, fails or stays silent for so many seconds."""
     body = {"model": MODEL_NAME, "prompt": prompt(number, 50), "max_tokens": 400, "ignore_eos": True, "stream": True}
     outcome: dict[str, Any] = {"request": number, "chunks": 0, "last_event": ""}
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=15)
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=silent)
     try:
         connection.request("POST", "/v1/completions", json.dumps(body), {"content-type": "application/json"})
         for line in connection.getresponse():

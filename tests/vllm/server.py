@@ -65,7 +65,7 @@ class VllmServer(ServerProcess):
     ...     server.get("/metrics")
     """
 
-    PROGRAM, START_SECONDS, STOP_SECONDS = "vLLM", 300.0, 30.0
+    PROGRAM, START_SECONDS, STOP_SECONDS = "vLLM", 900.0, 30.0
 
     def __init__(
         self,

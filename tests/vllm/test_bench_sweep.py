@@ -38,7 +38,7 @@ def server(tmp_path: Path) -> Iterator[VllmServer]:
     running = VllmServer(*arguments, log=ROOT / "build" / "vllm" / "sweep.log", env=own, start=trimtab_command)
     running.start()
     try:
-        running.wait_until_ready(900)
+        running.wait_until_ready()
         yield running
     finally:
         running.stop()

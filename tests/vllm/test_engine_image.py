@@ -51,9 +51,11 @@ def follow(cluster: Handle, namespace: str, lines: list[str]) -> threading.Threa
     return thread
 
 
-def in_flight(cluster: Handle, namespace: str) -> float:
+def taken(cluster: Handle, namespace: str) -> tuple[float, float]:
+    """Requests that the engine holds, and those that it has answered."""
     path = f"/api/v1/namespaces/{namespace}/pods/engine:8000/proxy/metrics"
-    return understand(cluster.kubectl("get", "--raw", path)).in_flight or 0
+    reading = understand(cluster.kubectl("get", "--raw", path))
+    return reading.in_flight or 0, reading.finished or 0
 
 
 def has_limit(cluster: Handle, namespace: str, pod: str, running: int) -> bool:
@@ -66,12 +68,19 @@ def test_a_deleted_pod_answers_its_eight_requests_before_it_ends(
 ) -> None:
     cluster.kubectl("label", "namespace", namespace, "pod-security.kubernetes.io/enforce=restricted")
     text = MANIFEST.read_text().replace("{engine}", image("engine-demo")).replace("{testkit}", image("testkit"))
-    cluster.apply(text, namespace=namespace)
+    *engine, load = text.split("\n---\n")
+    assert "name: load" in load
+    cluster.apply(*engine, namespace=namespace)
     cluster.kubectl("wait", "pod/engine", "--for=condition=Ready", "--timeout=300s", namespace=namespace)
     log: list[str] = []
     follower = follow(cluster, namespace, log)
-    while in_flight(cluster, namespace) < 8:
+    _, probes = taken(cluster, namespace)
+    cluster.apply(load, namespace=namespace)
+    here = ended = 0.0
+    while here + ended - probes < 8:
+        here, ended = taken(cluster, namespace)
         assert cluster.get("pod", "load", namespace=namespace)["status"]["phase"] in {"Pending", "Running"}
+    assert here > 0, "the pod is deleted while requests are inside"
     cluster.kubectl("delete", "pod", "engine", "--timeout=200s", namespace=namespace)
     follower.join(60)
     done = "--for=jsonpath={.status.phase}=Succeeded"

@@ -18,6 +18,7 @@ from tests.vllm.server import ROOT, VllmServer, trimtab_command
 pytestmark = [pytest.mark.vllm, pytest.mark.slow]
 
 TOKENS = 48
+FIRST_TOKENS = 400
 
 
 class Served:
@@ -57,14 +58,21 @@ class Served:
         """Six requests of the class `batch`, of which one runs, and then one named `late`: the order of their ends."""
         self.ended.clear()
         with ThreadPoolExecutor(7) as pool:
-            asked: list[Future[int]] = [pool.submit(self.complete, f"batch-{number}") for number in range(6)]
-            ends = time.monotonic() + 60
-            while self.status()["load"]["waiting"] < 5:
-                assert time.monotonic() < ends, self.status()
-                time.sleep(0.01)
+            # Long enough for all others to be there before its end.
+            asked: list[Future[int]] = [pool.submit(self.complete, "batch-0", FIRST_TOKENS)]
+            self._until("running", 1)
+            asked += [pool.submit(self.complete, f"batch-{number}") for number in range(1, 6)]
+            self._until("waiting", 5)
             asked.append(pool.submit(self.complete, late))
+            self._until("waiting", 6)
             assert [task.result() for task in asked] == [200] * 7
         return list(self.ended)
+
+    def _until(self, what: str, requests: int) -> None:
+        ends = time.monotonic() + 60
+        while self.status()["load"][what] < requests:
+            assert time.monotonic() < ends, self.status()
+            time.sleep(0.01)
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +90,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     server = VllmServer(*arguments, log=log, env=own, start=trimtab_command)
     server.start()
     try:
-        server.wait_until_ready(600)  # a busy machine compiles and loads for minutes
+        server.wait_until_ready()
         yield Served(server, settings)
     finally:
         server.stop()

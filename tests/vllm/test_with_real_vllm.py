@@ -69,7 +69,7 @@ def test_the_hook_waits_for_running_and_queued_requests_and_none_is_lost(server:
     started = threading.Event()
     with ThreadPoolExecutor(8) as pool:
         streams: list[Future[dict[str, object]]] = [
-            pool.submit(read_stream, server, number, 0.0) for number in range(100, 108)
+            pool.submit(read_stream, server, number, 0.0, silent=None) for number in range(100, 108)
         ]
 
         def look() -> drain.Reading:

@@ -57,6 +57,9 @@ def _make(folder: Path) -> None:
         # The descriptor itself: under pytest's capsys, sys.stderr is no file.
         subprocess.run([str(python), str(program)], check=True, stdout=2)
     subprocess.run([str(python), "-c", "import torch"], check=True)
+    # Once, here: servers that start side by side would each compile every module that they import.
+    packages = folder / "lib" / f"python{PYTHON}" / "site-packages"
+    subprocess.run([str(python), "-m", "compileall", "-qq", "-j", "0", str(packages)], check=False, stdout=2)
 
 
 def _make_fallback(folder: Path) -> None:
