@@ -71,7 +71,8 @@ class History:
     """K intervals of `interval` seconds of P pods; `canary` (P) marks those on trial, all others are stable.
 
     `counters` (K, P) hold increases, `gauges` (K, P) the last value in the interval, `resets` (K, P) how often a pod's
-    counters began anew, `invalid` (K, P) whether a value was not a number. A metric that no pod has is absent.
+    counters began anew, `invalid` (K, P) whether a value was not a number, `unseen` (K, P) whether no scrape fell into
+    it, so that what came then counts in a later one. A metric that no pod has is absent.
     `unknown_names`: series whose names mean nothing here, for the sentence that says what is missing. `began`: the
     instant at which the first interval begins, seconds.
     """
@@ -84,6 +85,7 @@ class History:
     gauges: Mapping[str, Floats]
     resets: Floats
     invalid: Flags
+    unseen: Flags
     began: float = 0.0
     unknown_names: tuple[str, ...] = field(default=())
 
@@ -107,6 +109,7 @@ class History:
             gauges={name: values[:looks] for name, values in self.gauges.items()},
             resets=self.resets[:looks],
             invalid=self.invalid[:looks],
+            unseen=self.unseen[:looks],
             began=self.began,
             unknown_names=self.unknown_names,
         )

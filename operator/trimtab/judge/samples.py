@@ -8,7 +8,7 @@ make fractions of requests). A histogram is reset as a whole.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,6 +46,10 @@ def history_of(
     ends = began + interval * np.arange(looks + 1, dtype=np.float64)
     shape = (looks, len(pods))
     resets, invalid = np.zeros(shape), np.zeros(shape, dtype=bool)
+    unseen = np.zeros(shape, dtype=bool)
+    for column, pod in enumerate(pods):
+        if pod.scraped is not None:
+            unseen[:, column] = np.diff(np.searchsorted(pod.scraped, ends + 1e-6, side="right")) == 0
     histograms: dict[Latency, HistogramSeries] = {}
     for latency in Latency:
         if any(latency in pod.histograms for pod in pods):
@@ -82,6 +86,7 @@ def history_of(
         gauges=gauges,
         resets=resets,
         invalid=invalid,
+        unseen=unseen,
         began=began,
         unknown_names=unknown_names,
     )
@@ -99,12 +104,10 @@ def _from_the_start(pod: PodSamples) -> PodSamples:
         times, values = np.concatenate((before, samples.times)), np.concatenate((zeros, samples.values))
         return Samples(times, values, samples.bounds)
 
-    return PodSamples(
-        pod.name,
-        pod.canary,
-        {name: whole(one) for name, one in pod.histograms.items()},
-        {name: whole(one) for name, one in pod.counters.items()},
-        pod.gauges,
+    return replace(
+        pod,
+        histograms={name: whole(one) for name, one in pod.histograms.items()},
+        counters={name: whole(one) for name, one in pod.counters.items()},
     )
 
 

@@ -35,10 +35,15 @@ class Samples:
 
 @dataclass(frozen=True, slots=True)
 class PodSamples:
-    """All series of one pod by the name of the metric (`Latency` members for histograms)."""
+    """All series of one pod by the name of the metric (`Latency` members for histograms).
+
+    `scraped` (seconds, ascending): the times of samples at which there was a new scrape; the others repeat the one
+    before. None: there was one at each.
+    """
 
     name: str
     canary: bool
     histograms: Mapping[Latency, Samples]
     counters: Mapping[str, Samples]
     gauges: Mapping[str, Samples]
+    scraped: Floats | None = None

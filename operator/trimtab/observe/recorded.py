@@ -86,6 +86,9 @@ def samples_of(
         histograms={latency: found for latency, found in histograms.items() if found is not None},
         counters=_counters(ranges.values, engine, steps),
         gauges={metric: found for metric, found in gauges.items() if found is not None},
+        scraped=np.array(
+            [at for place, at in enumerate(steps) if not place or sampled[at] > sampled[steps[place - 1]]]
+        ),
     )
     return pod, _between_scrapes(sorted(set(sampled.values())))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -91,6 +92,14 @@ def test_a_gauge_is_its_last_value_in_the_interval() -> None:
     history = history_of([PodSamples("c-0", True, {}, {}, {RUNNING: gauge})], interval=15.0, began=0.0, looks=3)
     assert history.gauges[RUNNING][:2, 0].tolist() == [2, 3]
     assert math.isnan(history.gauges[RUNNING][2, 0])
+
+
+def test_an_interval_without_a_scrape_is_unseen_and_what_came_then_counts_later() -> None:
+    pod = replace(counter([0, 15, 30, 45], [0, 4, 4, 12]), scraped=np.array([0.0, 15, 45]))
+    history = history_of([pod, counter([0, 15, 30, 45], [0] * 4)], interval=15.0, began=0.0, looks=3)
+    assert history.unseen.tolist() == [[False, False], [True, False], [False, False]]
+    assert history.counters[REQUESTS][:, 0].tolist() == [4, 0, 8]
+    assert history.until(2).unseen.shape == (2, 2)
 
 
 def test_an_interval_of_no_time_is_refused() -> None:

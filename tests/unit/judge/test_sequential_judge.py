@@ -223,6 +223,56 @@ def test_requests_that_run_and_never_end_are_bad() -> None:
     assert "none has ended" in verdict.message
 
 
+@pytest.mark.parametrize("slipped", [6, 8])
+def test_requests_that_no_scrape_has_counted_yet_are_not_taken_for_stuck(slipped: int) -> None:
+    """The canary's scrape came a moment after its interval, so the one before stands for it, too."""
+    pods = traffic(Pod("", running=12.0)).samples()
+    pods[-1] = _scraped_late(pods[-1], slipped)
+    looks = [
+        judge_history(_history(pods).until(count), replace(POLICY, minimum_requests=10_000)) for count in range(20)
+    ]
+    assert all(verdict.call is not Call.BAD for verdict in looks), looks[slipped].message
+    unsaid = [*pods[:-1], replace(pods[-1], scraped=None)]
+    assert "none has ended" in judge_history(_history(unsaid).until(slipped), POLICY).message
+
+
+def test_requests_that_never_end_are_bad_although_a_scrape_is_late() -> None:
+    pods = traffic(Pod("", load=between(5, 20, 0.0), running=12.0)).samples()
+    pods[-1] = _scraped_late(pods[-1], 6)
+    verdict, looks = decided(_history(pods))
+    assert (verdict.call, looks) == (Call.BAD, 7)
+    assert "none has ended in 30 s" in verdict.message
+
+
+def test_what_stable_ended_before_is_not_held_against_the_canary() -> None:
+    """Stable's scrapes slip, so that the canary's first idle interval counts stable's requests of two: it is left out,
+    and forty have ended on stable after two more.
+    """
+    canary = Pod("", load=between(5, 20, 0.0), running=12.0)
+    pods = traffic(canary, requests=30).samples()
+    late = [_scraped_late(pod, 5) for pod in pods[:-1]]
+    verdict, looks = decided(_history([*late, pods[-1]]))
+    assert (verdict.call, looks) == (Call.BAD, 8)
+
+
+def _scraped_late(pod: PodSamples, row: int) -> PodSamples:
+    """The pod with the scrape before once more in the place of this one."""
+
+    def repeated(samples: Samples) -> Samples:
+        values = samples.values.copy()
+        values[row] = values[row - 1]
+        return replace(samples, values=values)
+
+    times = next(iter(pod.counters.values())).times
+    return replace(
+        pod,
+        histograms={key: repeated(value) for key, value in pod.histograms.items()},
+        counters={key: repeated(value) for key, value in pod.counters.items()},
+        gauges={key: repeated(value) for key, value in pod.gauges.items()},
+        scraped=np.delete(times, row),
+    )
+
+
 def test_too_few_requests_are_unknown_with_the_numbers() -> None:
     verdict, _ = decided(traffic(Pod(""), requests=2).history())
     assert (verdict.call, verdict.reason) == (Call.UNKNOWN, Reason.TOO_FEW_SAMPLES)

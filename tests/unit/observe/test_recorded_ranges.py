@@ -118,6 +118,12 @@ def test_under_speculation_the_time_per_output_token_is_the_itl() -> None:
     assert found.histograms[Latency.ITL].values[0].tolist() == [2, 3]
 
 
+def test_steps_that_repeat_a_scrape_are_not_among_the_scraped_ones() -> None:
+    found = read(series(queries.SAMPLED_AT, [-1, 4.9, 4.9, 10.1, 19.9]))
+    assert found.scraped is not None
+    assert found.scraped.tolist() == [0.0, 5.0, 15.0, 20.0]
+
+
 @pytest.mark.parametrize(("taken", "between"), [([0, 0, 10, 10, 20], 10.0), ([0, 4, 9, 14, 19], 5.0), ([0] * 5, 0.0)])
 def test_how_far_scrapes_are_apart_is_seen_from_when_samples_were_taken(taken: list[float], between: float) -> None:
     ranges = by_pod([series(queries.SAMPLED_AT, taken)])[("ns", "a")]

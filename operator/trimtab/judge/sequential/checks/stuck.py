@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from trimtab.judge.history import RUNNING, WAITING
+from trimtab.judge.history import RUNNING, WAITING, Floats
 from trimtab.judge.sequential.case import Case
 from trimtab.judge.words import bad
 from trimtab.model.reason import Reason
@@ -28,6 +28,15 @@ def _usual(case: Case) -> float:
     return total / count if count > 0 else 0.0
 
 
+def _ended_on_stable(case: Case, counts: Floats, begin: int, end: int) -> float:
+    """By pod, in the looks from `begin` to `end`; not what counts in the first of them and came before."""
+    stable = case.history.stable
+    ended = np.nan_to_num(counts[begin:end, stable])
+    if begin:
+        ended[0, case.history.unseen[begin - 1, stable]] = 0.0
+    return float(ended.sum(axis=0).mean())
+
+
 def stuck_requests(case: Case) -> Iterator[Verdict]:
     history = case.history
     known = [history.gauges[name][:, history.canary] for name in (RUNNING, WAITING) if name in history.gauges]
@@ -36,17 +45,20 @@ def stuck_requests(case: Case) -> Iterator[Verdict]:
         return
     here = np.nansum(np.array(known), axis=(0, 2))
     idle = (np.nan_to_num(counts[:, history.canary], nan=1.0) == 0).all(axis=1)
+    # What ended in an interval that no scrape fell into is counted in a later one.
+    looks = history.looks
+    while looks and history.unseen[looks - 1, history.canary].any():
+        looks -= 1
     run = 0
-    while run < min(_LONGEST, history.looks) and idle[-1 - run] and here[-1 - run] >= 1:
+    while run < min(_LONGEST, looks) and idle[looks - 1 - run] and here[looks - 1 - run] >= 1:
         run += 1
     # In its first interval the canary may have been scraped when it had just begun.
-    whole = run - 1 if run == history.looks else run
-    if not whole or whole * history.interval < _LIFETIMES * _usual(case):
+    whole = run - 1 if run == looks else run
+    if whole < 1 or whole * history.interval < _LIFETIMES * _usual(case):
         return
-    per_pod = float(np.nanmean(np.nan_to_num(counts[-run:, history.stable]).sum(axis=0)))
-    expected = per_pod * int(history.canary.sum())
+    expected = _ended_on_stable(case, counts, looks - run, looks) * int(history.canary.sum())
     if expected >= _EXPECTED:
         seconds = run * history.interval
-        message = f"{here[-1]:.0f} requests are on the canary and none has ended in {seconds:.0f} s"
-        evidence = {"canary.running": float(here[-1]), "expectedRequests": expected}
+        message = f"{here[looks - 1]:.0f} requests are on the canary and none has ended in {seconds:.0f} s"
+        evidence = {"canary.running": float(here[looks - 1]), "expectedRequests": expected}
         yield bad(Reason.WORSE_THAN_STABLE, f"{message}; stable's pods ended {expected:.0f} each.", evidence)
