@@ -91,7 +91,7 @@ def test_b2_03_credentials_that_are_refused_for_a_while_end_no_trial(real: RealT
     operator = real.operator()
     stable(real)
     real.sequences(8)
-    real.until(lambda: real.phase() == "CanaryStarting")
+    real.until(lambda: real.phase() != "Stable")  # the trial is under way, wherever it is by now
     reason = "Unauthorized" if status == 401 else "Forbidden"
     operator.script.play([Rule(fault=Fault(kind=Kind.STATUS, status=status, reason=reason), times=FOREVER)])
     time.sleep(8.0)

@@ -196,8 +196,10 @@ def test_guesses_that_are_wrong_rest_while_the_engine_serves_on(engine: str, mod
         shown = told(server)
         assert (shown["on"], shown["reason"]) == (False, "low_acceptance")
         assert shown["message"] in server.log.read_text(errors="replace")
-        time.sleep(0.5)  # our own engines look at the switch ten times a second
-        before = counted(server)
+        before = None
+        while counted(server) != before:  # until the engine has seen the switch, and no answer has a guess any more
+            before = counted(server)
+            complete(server, PROMPTS[0])
         assert [complete(server, prompt) for prompt in PROMPTS] == expected
         assert counted(server) == before
         assert json.loads(server.get("/health"))["status"] == "ok"
