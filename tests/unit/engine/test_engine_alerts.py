@@ -213,7 +213,7 @@ def alerting_house(folder: Path, **given: Any) -> House:
         "alerts.pending_seconds": 0,
         "alerts.resolve_seconds": 0,
         "alerts.interval_seconds": 0.5,
-        "alerts.timeout_seconds": 1,
+        "alerts.timeout_seconds": 60,
         "monitor.window_seconds": 10,
         **{f"alerts.{name}": value for name, value in given.items()},
     }
@@ -271,7 +271,7 @@ async def test_a_real_alertmanager_takes_them_and_resolves_them(tmp_path: Path) 
 
 async def test_a_receiver_that_hangs_keeps_the_others_from_nothing(tmp_path: Path) -> None:
     with sink() as hook, hanging() as url:
-        house = alerting_house(tmp_path, webhook=hook.url, alertmanager=url, messages_per_minute=600)
+        house = alerting_house(tmp_path, webhook=hook.url, alertmanager=url, messages_per_minute=600, timeout_seconds=1)
         for at in range(100):
             look(house, float(at), failing=at % 2 == 1)
         await wait_for(lambda: hook.bodies and hook.documents()[-1]["status"] == "firing")

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
 from tests.unit.engine.asgi import Answer, ask, until
-from trimtab_engine.asgi.answers import DISCONNECT, Message
+from trimtab_engine.asgi.answers import DISCONNECT, Message, Receive, Scope, Send
 from trimtab_engine.engines.common.api import Api
 from trimtab_engine.engines.common.line import Line
 from trimtab_engine.engines.common.metrics import EngineMetrics
@@ -238,6 +238,25 @@ async def test_a_failure_of_the_generator_is_told_to_the_client_that_waits(house
     assert "0x7f" not in answer.body.decode()
     assert house.sample("vllm:request_success_total", finished_reason="error") == 1
     assert house.api.line.running == 0
+
+
+async def test_what_is_made_while_a_client_does_not_read_comes_in_one_event(house: House) -> None:
+    sent: list[Message] = []
+
+    async def slowly(scope: Scope, receive: Receive, send: Send) -> None:
+        async def held_back(message: Message) -> None:
+            sent.append(message)
+            await send(message)
+            if len(sent) == 2:  # the beginning and the first piece
+                await until(lambda: bool(house.letters.saying) and house.letters.saying[0].done())
+
+        await house.api(scope, receive, held_back)
+
+    body = {"prompt": "abc", "max_tokens": 40, "stream": True}
+    answer = await ask(slowly, "POST", "/v1/completions", body=json.dumps(body).encode())
+    choices = [event["choices"][0] for event in events(answer)]
+    assert [choice["text"] for choice in choices] == ["h", "ello world", ""]
+    assert [choice["finish_reason"] for choice in choices] == [None, None, "stop"]
 
 
 async def test_a_client_that_goes_away_takes_its_request_with_it(house: House) -> None:

@@ -116,9 +116,11 @@ def test_a_driver_that_does_not_answer_holds_up_nobody_and_is_asked_again(
     machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(gpu_watch, "_AGAIN_SECONDS", 0.05)
-    watch = GpuWatch(GpusConfig(interval_seconds=0.1, timeout_seconds=3), environment(machine))
+    watch = GpuWatch(FAST, environment(machine))
     watch.start()
     try:
+        assert len(watch.gpus()) == 2
+        monkeypatch.setattr(watch, "_config", GpusConfig(interval_seconds=0.1, timeout_seconds=3))
         machine.hangs = True
         machine.write()
         until(lambda: watch.absent == "NVML did not answer within 3 s")

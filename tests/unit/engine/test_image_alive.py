@@ -65,7 +65,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OurServer]:
 
 def test_a_server_that_serves_is_alive(server: OurServer, check: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(variable("server.port"), str(server.port))
-    assert main.main(check) == 0
+    assert main.main([*check, "--timeout", "60"]) == 0
 
 
 def test_an_engine_that_is_down_is_not(

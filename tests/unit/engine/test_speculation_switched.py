@@ -207,7 +207,7 @@ async def test_a_generator_that_dies_in_the_check_ends_it(tmp_path: Path) -> Non
 
     SwitchFile(tmp_path).write(ON)
     room = Room(tmp_path, Dying())
-    await asyncio.wait_for(room.started(), 10)
+    await room.started()
     assert "the generation has ended" in room.switch.message
     await room.ended()
 
