@@ -56,8 +56,9 @@ def test_settings_that_cannot_be_change_nothing_and_are_shown(image: Image) -> N
 def test_who_finds_the_queue_full_is_refused_at_once(image: Image) -> None:
     image.write(id=45, limits={"max_running_requests": 1, "max_queued_requests": 0})
     until(lambda: image.gauge("trimtab_engine_settings_id") == 45, "the settings are in force")
-    with image.asked_for_long_answers(1):
+    until(lambda: image.gauge(RUNNING) == 0, "the clients that have gone leave their places")
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(image.complete, 700)
         until(lambda: image.gauge(RUNNING) == 1, "one runs")
         assert image.complete(1) == 429
-    until(lambda: image.gauge(RUNNING) == 0, "the client that has gone leaves its place")
-    assert image.complete(1) == 200
+        assert asked.result() == 200

@@ -51,24 +51,14 @@ def counter(text: str, name: str, labels: str = "") -> float:
     return float(found.group(1))
 
 
-async def until(url: str, name: str, *, least: float = 0, most: float = 1e9) -> str:
-    """The metrics page once a value lies within bounds."""
+async def until(url: str, *names: str, least: float = 0, most: float = 1e9) -> str:
+    """The metrics page once a value, or the sum of several, lies within bounds."""
     for _ in range(3000):
         page = await get(url, "/metrics")
-        if least <= counter(page, name) <= most:
+        if least <= sum(counter(page, name) for name in names) <= most:
             return page
         await asyncio.sleep(0.01)
-    raise AssertionError(f"{name} stayed outside of {least} to {most}")
-
-
-async def until_inside(url: str, requests: int) -> None:
-    """Until so many wait or run."""
-    for _ in range(3000):
-        page = await get(url, "/metrics")
-        if sum(counter(page, f"vllm:num_requests_{state}") for state in ("waiting", "running")) == requests:
-            return
-        await asyncio.sleep(0.01)
-    raise AssertionError(f"{requests} were never inside")
+    raise AssertionError(f"{' and '.join(names)} stayed outside of {least} to {most}")
 
 
 @pytest.mark.parametrize(
@@ -248,7 +238,7 @@ async def test_sigterm_with_a_timeout_finishes_what_is_inside_and_refuses_the_re
             asyncio.create_task(post(server.url, "/v1/completions", {"prompt": "x", "max_tokens": 400}))
             for _ in range(2)
         ]
-        await until_inside(server.url, 2)
+        await until(server.url, "vllm:num_requests_waiting", "vllm:num_requests_running", least=2)
         server.process.terminate()
         for _ in range(3000):
             late = await post(server.url, "/v1/completions", {"prompt": "z", "max_tokens": 1})

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +13,7 @@ import pytest
 import yaml
 
 from tests.cluster.handle import Handle
+from tests.e2e.waiting import until
 from tests.reconcile.conftest import ADOPTED, OWNED, Make
 from trimtab.api.names import revision_name
 from trimtab.api.v1alpha1 import ROLLBACK, LLMDeployment
@@ -82,11 +82,12 @@ class Operator:
 
     async def pods_are_pending(self, number: int) -> None:
         """Once controllers have made so many pods, and the scheduler has found that they fit nowhere."""
-        while True:
-            pods = await self.world.kube.list(PODS, self.key.namespace)
-            if sum(_fits_nowhere(pod) for pod in pods) == number:
-                return
-            await asyncio.sleep(0.05)
+        async with asyncio.timeout(60):
+            while await self._pending() != number:  # noqa: ASYNC110 - nobody tells
+                await asyncio.sleep(0.05)
+
+    async def _pending(self) -> int:
+        return sum(map(_fits_nowhere, await self.world.kube.list(PODS, self.key.namespace)))
 
     async def patch(self, body: dict[str, Any]) -> None:
         await self.world.kube.merge_patch(LLM_DEPLOYMENTS, *self.key, body)
@@ -290,9 +291,12 @@ def _grant(cluster: Handle, namespace: str, name: str, verbs: tuple[str, ...], r
 def _until_allowed(cluster: Handle, namespace: str, answer: str) -> None:
     """The API server's authorizer hears of a role binding a moment after it is written."""
     whom = f"--as=system:serviceaccount:{namespace}:operator"
-    asked = ("auth", "can-i", "list", "deployments", whom)
-    while cluster.kubectl(*asked, namespace=namespace, check=False).strip() != answer:
-        time.sleep(0.05)
+
+    def is_known() -> bool:
+        said = cluster.kubectl("auth", "can-i", "list", "deployments", whom, namespace=namespace, check=False)
+        return said.strip() == answer
+
+    until(f"the answer to `kubectl auth can-i` is {answer}", is_known, seconds=60, every=0.05)
 
 
 async def test_an_autoscaler_on_one_revision_keeps_its_replicas_and_is_said(

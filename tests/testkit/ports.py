@@ -35,8 +35,9 @@ def _register() -> IO[bytes]:
 
 
 def _is_ours(port: int) -> bool:
+    register = _register()
     try:
-        fcntl.lockf(_register(), fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
+        fcntl.lockf(register, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
     except (BlockingIOError, PermissionError):
         return False
     return True

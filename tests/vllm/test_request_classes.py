@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tests.e2e.waiting import until
 from tests.testkit.client import MODEL_NAME
 from tests.vllm.server import ROOT, VllmServer, trimtab_command
 
@@ -69,10 +70,14 @@ class Served:
         return list(self.ended)
 
     def _until(self, what: str, requests: int) -> None:
-        ends = time.monotonic() + 60
-        while self.status()["load"][what] < requests:
-            assert time.monotonic() < ends, self.status()
-            time.sleep(0.01)
+        told = f"{requests} are {what}"
+        until(
+            told,
+            lambda: self.status()["load"][what] >= requests,
+            seconds=60,
+            every=0.01,
+            say=lambda: str(self.status()),
+        )
 
 
 @pytest.fixture(scope="module")

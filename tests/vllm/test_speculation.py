@@ -196,8 +196,9 @@ def test_guesses_that_are_wrong_rest_while_the_engine_serves_on(engine: str, mod
         shown = told(server)
         assert (shown["on"], shown["reason"]) == (False, "low_acceptance")
         assert shown["message"] in server.log.read_text(errors="replace")
-        before = None
-        while counted(server) != before:  # until the engine has seen the switch, and no answer has a guess any more
+        # Until the engine has seen the switch, and no answer has a guess any more.
+        before, until = None, time.monotonic() + 60
+        while counted(server) != before and time.monotonic() < until:
             before = counted(server)
             complete(server, PROMPTS[0])
         assert [complete(server, prompt) for prompt in PROMPTS] == expected

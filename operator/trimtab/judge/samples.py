@@ -45,11 +45,10 @@ def history_of(
     pods = [_from_the_start(pod) for pod in pods]
     ends = began + interval * np.arange(looks + 1, dtype=np.float64)
     shape = (looks, len(pods))
-    resets, invalid = np.zeros(shape), np.zeros(shape, dtype=bool)
-    unseen = np.zeros(shape, dtype=bool)
+    resets, invalid, unseen = np.zeros(shape), np.zeros(shape, dtype=bool), np.zeros(shape, dtype=bool)
     for column, pod in enumerate(pods):
         if pod.scraped is not None:
-            unseen[:, column] = np.diff(np.searchsorted(pod.scraped, ends + 1e-6, side="right")) == 0
+            unseen[:, column] = np.diff(_until(pod.scraped, ends)) == 0
     histograms: dict[Latency, HistogramSeries] = {}
     for latency in Latency:
         if any(latency in pod.histograms for pod in pods):
@@ -111,9 +110,14 @@ def _from_the_start(pod: PodSamples) -> PodSamples:
     )
 
 
+def _until(times: Floats, ends: Floats) -> NDArray[np.intp]:
+    """How many of the times have come at each boundary."""
+    return np.searchsorted(times, ends + 1e-6, side="right")
+
+
 def _newest(times: Floats, ends: Floats) -> tuple[NDArray[np.intp], Flags]:
     """Per boundary the newest sample at or before it, and whether it is younger than an interval."""
-    place = np.searchsorted(times, ends + 1e-6, side="right") - 1
+    place = _until(times, ends) - 1
     fresh = place >= 0
     if times.size:
         fresh &= times[np.maximum(place, 0)] > ends - (ends[1] - ends[0]) + 1e-6 if ends.size > 1 else fresh
